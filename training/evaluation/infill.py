@@ -24,6 +24,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
@@ -227,21 +228,20 @@ def run_predictor(
 
 
 def print_table(reports: Iterable[Report], console: Console) -> None:
-    """Print the summaries of several reports one above the other."""
-    table = Table(
-        "predictor", "hole", "n", "exact % [95 %]", "similarity %", "parses %", "same length %", "ms"
-    )
-    for column in table.columns[2:]:
+    """Print the reports' summaries; `length %` is the share of fills as long as the truth."""
+    heads = ("hole", "n", "exact %", "95 %", "similar %", "parses %", "length %", "ms")
+    table = Table(*heads, box=SIMPLE, pad_edge=False, collapse_padding=True)
+    for column in table.columns[1:]:
         column.justify = "right"
     for report in reports:
         for line in summarize(report.rows):
             low, high = line["exact_95"]
             whole = line["subkind"] == "all"
             table.add_row(
-                report.predictor if whole else "",
-                line["kind"] if whole else f"  {line['subkind']}",
+                f"{report.predictor}, {line['kind']}" if whole else f"  {line['subkind']}",
                 str(line["count"]),
-                f"{100 * line['exact']:.1f} [{100 * low:.1f}, {100 * high:.1f}]",
+                f"{100 * line['exact']:.1f}",
+                f"{100 * low:.1f} to {100 * high:.1f}",
                 *(f"{100 * line[name]:.1f}" for name in ("similarity", "valid", "same_length")),
                 f"{line['ms_median']:.1f}",
                 style="bold" if whole else None,

@@ -76,4 +76,6 @@ def wilson_interval(successes: int, trials: int, z: float = 1.959964) -> tuple[f
     half = (
         z / (1 + square / trials) * math.sqrt(share * (1 - share) / trials + square / (4 * trials * trials))
     )
-    return max(0.0, centre - half), min(1.0, centre + half)
+    low = centre - half if successes else 0.0  # exact at the ends, where rounding would leave a trace
+    high = centre + half if successes < trials else 1.0
+    return low, high
