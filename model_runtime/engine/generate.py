@@ -171,9 +171,7 @@ def _denoise(
             _, ids_N = sample_tokens(logits_NV[chosen_N], **sampling, generator=generator, compat=compat)
             filled_BL[chosen_BL] = ids_N
         else:
-            confidence_N, ids_N = sample_tokens(
-                logits_NV, alg, **sampling, generator=generator, compat=compat
-            )
+            confidence_N, ids_N = sample_tokens(logits_NV, alg, **sampling, generator=generator, compat=compat)
             filled_BL[hole_BL] = ids_N
             confidence_BL = torch.full(x_BL.shape, -torch.inf, dtype=logits_NV.dtype, device=x_BL.device)
             confidence_BL[hole_BL] = confidence_N

@@ -17,9 +17,7 @@ from training.corpus import clean, pack, sources
 from training.corpus.tokenizer import VOCABULARY, train_tokenizer
 
 
-def limit_files(
-    files: Sequence[sources.SourceFile], limit_mb: float | None, seed: int
-) -> list[sources.SourceFile]:
+def limit_files(files: Sequence[sources.SourceFile], limit_mb: float | None, seed: int) -> list[sources.SourceFile]:
     """A seeded choice of files of about `limit_mb` on disk, in the order given; all without a limit."""
     if limit_mb is None:
         return list(files)

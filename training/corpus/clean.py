@@ -38,9 +38,7 @@ GENERATED = re.compile(
     r"|do\s+not\s+(?:edit|modify|change)",
     re.IGNORECASE,
 )
-COPYLEFT = re.compile(
-    r"GNU (?:Lesser |Affero |Library )?General Public|Mozilla Public Licen[sc]e|\bA?L?GPL-?v?[23]\b"
-)
+COPYLEFT = re.compile(r"GNU (?:Lesser |Affero |Library )?General Public|Mozilla Public Licen[sc]e|\bA?L?GPL-?v?[23]\b")
 LEXEMES = re.compile(
     r"""(?P<comment>\#[^\n]*)
     | (?P<literal>\b[rbuf]{0,2}(?:\"{3}.*?\"{3}|'{3}.*?'{3}|"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*')
@@ -153,9 +151,7 @@ def _examine(file: SourceFile) -> Examined:
     return Examined(file, None, text, digest, minhash(text))
 
 
-def examine(
-    files: Sequence[SourceFile], held_out_texts: Iterable[str] = (), workers: int = 2
-) -> Iterator[Examined]:
+def examine(files: Sequence[SourceFile], held_out_texts: Iterable[str] = (), workers: int = 2) -> Iterator[Examined]:
     """Reads and judges each file, in the given order. `workers` below 2 stays in this process."""
     runs = [shingles(text, HELD_OUT_WORDS) for text in held_out_texts]
     held_out = np.unique(np.concatenate(runs)) if runs else np.zeros(0, dtype=np.uint64)

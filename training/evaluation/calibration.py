@@ -126,9 +126,7 @@ def print_curve(curve: Sequence[Bin], console: Console) -> None:
             f"{100 * one.correct:.1f} [{100 * one.correct_95[0]:.1f}, {100 * one.correct_95[1]:.1f}]",
             f"{one.confidence - one.correct:+.3f}",
         )
-        table.add_row(
-            f"{one.low:.2f} to {one.high:.2f}", str(one.count), *(figures if one.count else ("", "", ""))
-        )
+        table.add_row(f"{one.low:.2f} to {one.high:.2f}", str(one.count), *(figures if one.count else ("", "", "")))
     console.print(table)
     console.print(f"expected calibration error {expected_calibration_error(curve):.4f}")
 

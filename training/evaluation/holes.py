@@ -98,13 +98,9 @@ def sample_holes(
     for index, kind in enumerate(kinds):
         share = count // len(kinds) + (index < count % len(kinds))
         rng = random.Random(f"{seed}/{kind}")
-        pool = [
-            (source, candidate) for source in sources for candidate in candidate_ranges(source[2], kind, rng)
-        ]
+        pool = [(source, candidate) for source in sources for candidate in candidate_ranges(source[2], kind, rng)]
         if share > len(pool):
-            raise ValueError(
-                f"there are {len(pool)} holes of kind {kind} in {', '.join(packages)}, not {share}"
-            )
+            raise ValueError(f"there are {len(pool)} holes of kind {kind} in {', '.join(packages)}, not {share}")
         for (package, path, text), (start, end, subkind) in rng.sample(pool, share):
             holes.append(HoldoutHole(package, path, text, start, end, kind, subkind))
     return holes
@@ -220,11 +216,7 @@ def _blocks(text: str, lines: Sequence[CodeLine]) -> Iterator[tuple[int, int, st
 def _prose_rows(text: str) -> Iterator[int]:
     """Yield the rows (from 0) of docstrings and of every other string that is a statement by itself."""
     for node in ast.walk(ast.parse(text)):
-        if (
-            isinstance(node, ast.Expr)
-            and isinstance(node.value, ast.Constant)
-            and isinstance(node.value.value, str)
-        ):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
             yield from range(node.lineno - 1, (node.end_lineno or node.lineno))
 
 

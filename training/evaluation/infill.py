@@ -103,9 +103,7 @@ def evaluate(
     `facts` are further fields of the report (predictor, length, model, seed).
     """
     rows = []
-    for hole in track(
-        holes, description=facts.get("predictor", ""), console=Console(stderr=True), transient=True
-    ):
+    for hole in track(holes, description=facts.get("predictor", ""), console=Console(stderr=True), transient=True):
         prefix, suffix, truth = hole.prefix, hole.suffix, hole.truth
         true_length = count_tokens(truth)
         told = {"length": true_length} if oracle else {}
@@ -116,10 +114,7 @@ def evaluate(
         correct = metrics.correct_ranges(fill.text, truth) if fill.tokens else []
         rows.append(
             Row(
-                **{
-                    name: getattr(hole, name)
-                    for name in ("package", "path", "start", "end", "kind", "subkind")
-                },
+                **{name: getattr(hole, name) for name in ("package", "path", "start", "end", "kind", "subkind")},
                 truth=truth,
                 fill=fill.text,
                 exact=metrics.exact_match(fill.text, truth),
@@ -129,9 +124,7 @@ def evaluate(
                 true_length=true_length,
                 ms=ms,
                 confidence=fill.confidence,
-                tokens=[
-                    (sure, metrics.token_correct(start, end, correct)) for start, end, sure in fill.tokens
-                ],
+                tokens=[(sure, metrics.token_correct(start, end, correct)) for start, end, sure in fill.tokens],
             )
         )
     packages = {name: importlib.metadata.version(name) for name in dict.fromkeys(h.package for h in holes)}
@@ -187,9 +180,7 @@ def embedded_predictor(model: str, length: str, max_lines: int) -> Predict:
     def predict(prefix: str, suffix: str, **told: int) -> Prediction:
         policy = f"fixed:{max(1, told['length'])}" if told else length
         hole = (len(prefix), len(prefix))
-        request = FillRequest(
-            text=prefix + suffix, holes=[hole], length=policy, max_lines=max_lines, language="python"
-        )
+        request = FillRequest(text=prefix + suffix, holes=[hole], length=policy, max_lines=max_lines, language="python")
         fill = engine.fill(request).holes[0]
         return Prediction(
             fill.text,
@@ -200,9 +191,7 @@ def embedded_predictor(model: str, length: str, max_lines: int) -> Predict:
     return predict
 
 
-def run_predictor(
-    name: str, holes: Sequence[HoldoutHole], tokenizer: Tokenizer, options: argparse.Namespace
-) -> Report:
+def run_predictor(name: str, holes: Sequence[HoldoutHole], tokenizer: Tokenizer, options: argparse.Namespace) -> Report:
     """Evaluate the predictor of that name on all holes, a kind at a time."""
     facts: dict[str, Any] = {"predictor": name, "seed": options.seed}
     oracle = name == "embedded" and options.length == "fixed:oracle"
@@ -221,9 +210,7 @@ def run_predictor(
         else:
             predict = embedded_predictor(options.model, options.length, MAX_LINES[kind])
         chosen = [hole for hole in holes if hole.kind == kind]
-        reports.append(
-            evaluate(predict, chosen, lambda text: len(encode_plain(tokenizer, text)), oracle, **facts)
-        )
+        reports.append(evaluate(predict, chosen, lambda text: len(encode_plain(tokenizer, text)), oracle, **facts))
     return dataclasses.replace(reports[0], rows=[row for report in reports for row in report.rows])
 
 
@@ -274,9 +261,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not (options.pack / "tokenizer.json").exists():
             raise ValueError(f"{options.pack} holds no tokenizer.json (python -m training.corpus.build)")
         tokenizer = load_tokenizer(options.pack / "tokenizer.json")
-        holes = sample_holes(
-            options.packages.split(","), options.count, options.seed, options.kinds.split(",")
-        )
+        holes = sample_holes(options.packages.split(","), options.count, options.seed, options.kinds.split(","))
         reports = [run_predictor(name, holes, tokenizer, options) for name in names]
     except (ValueError, DiffillError) as error:
         print(error, file=sys.stderr)

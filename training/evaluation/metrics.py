@@ -73,9 +73,7 @@ def wilson_interval(successes: int, trials: int, z: float = 1.959964) -> tuple[f
         return 0.0, 1.0
     share, square = successes / trials, z * z
     centre = (share + square / (2 * trials)) / (1 + square / trials)
-    half = (
-        z / (1 + square / trials) * math.sqrt(share * (1 - share) / trials + square / (4 * trials * trials))
-    )
+    half = z / (1 + square / trials) * math.sqrt(share * (1 - share) / trials + square / (4 * trials * trials))
     low = centre - half if successes else 0.0  # exact at the ends, where rounding would leave a trace
     high = centre + half if successes < trials else 1.0
     return low, high

@@ -174,7 +174,7 @@ class RowBuilder:
 
     def __init__(self, length: int, ids: TokenIds):
         self.length, self.filled = length, 0
-        self.arrays = {
+        self.arrays: dict[str, np.ndarray] = {
             "ids": np.full(length, ids.pad, np.int64),
             "positions": np.zeros(length, np.int64),
             "kind": np.full(length, PAD, np.int64),
@@ -198,7 +198,13 @@ class RowBuilder:
 
 
 def put_context(
-    row: RowBuilder, tokens: np.ndarray, following: int, position: int, group: int, segment: int, keep_loss: bool
+    row: RowBuilder,
+    tokens: np.ndarray,
+    following: int,
+    position: int,
+    group: int,
+    segment: int,
+    keep_loss: bool,
 ) -> None:
     """A run of context after a hole: causal within itself, with a next-token loss if `keep_loss`."""
     count = len(tokens)
@@ -219,7 +225,12 @@ def put_context(
 
 
 def put_window(
-    row: RowBuilder, before: int, hole: tuple[np.ndarray, np.ndarray, np.ndarray], position: int, group: int, limit: int
+    row: RowBuilder,
+    before: int,
+    hole: tuple[np.ndarray, np.ndarray, np.ndarray],
+    position: int,
+    group: int,
+    limit: int,
 ) -> None:
     """A hole's window: the token before it, then its rows; row i predicts what stands at i+1."""
     shown, labels, weights = hole

@@ -1,0 +1,73 @@
+"""The one interface between the engine and whatever computes: a window goes in, candidates come out.
+
+Legend: B batch, W window, P past, R rows asked for, C biases, V vocabulary, N layers, K key/value heads, D head
+width, A candidates a row.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from model_runtime.models.families import ModelFacts
+
+HOLE = -1  # segment of rows that see everything
+PADDING = -2  # segment of rows that nobody sees
+CANDIDATES = 64  # A: ids that come back for each row
+BANNED = -1e9  # added to a logit that must not win
+
+
+@dataclass
+class Past:
+    """Keys (before the rotary embedding) and values of rows that stay, and where these rows stand now."""
+
+    k_NBKPD: np.ndarray
+    v_NBKPD: np.ndarray
+    positions_BP: np.ndarray
+    segments_BP: np.ndarray
+
+
+@dataclass
+class Window:
+    """Rows to compute: their ids, positions and segments ([B, W] each), and the rows whose candidates are wanted.
+
+    To the logits of asked row r the line `bias_rows_BR[b, r]` of `bias_CV` is added before anything else.
+    """
+
+    ids_BW: np.ndarray
+    positions_BW: np.ndarray
+    segments_BW: np.ndarray
+    rows_BR: np.ndarray
+    bias_CV: np.ndarray
+    bias_rows_BR: np.ndarray
+    past: Past | None = None
+
+
+@dataclass
+class Candidates:
+    """Each asked row reduced: the best ids and their log-probabilities at temperature 1, best first."""
+
+    ids_BRA: np.ndarray
+    log_probs_BRA: np.ndarray
+    margin_BR: np.ndarray  # p1 - p2
+    entropy_BR: np.ndarray  # nats
+
+
+class Backend(Protocol):
+    """Where tokens become candidates."""
+
+    facts: ModelFacts
+    name: str
+
+    def window(self, window: Window) -> tuple[Candidates, np.ndarray, np.ndarray]:
+        """Compute a window; return candidates, and its keys and values [N, B, K, W, D]."""
+        ...
+
+
+def empty_past(facts: ModelFacts, batch: int) -> Past:
+    """A past of no rows."""
+    nothing = np.zeros((facts.layers, batch, facts.kv_heads, 0, facts.head_width), np.float32)
+    none = np.zeros((batch, 0), np.int64)
+    return Past(nothing, nothing, none, none)

@@ -1,0 +1,101 @@
+"""Where every token of a canvas stands, and the keys and values of context kept through a fill.
+
+A denoising step computes only the window: the cells of the holes, and with the shift the row before each hole. The
+other context is read from the cache; its keys are stored before the rotary embedding, so when a hole grows the text
+behind it just gets new positions.
+
+For a `context_blind` model that is exact. For full attention it is an approximation: the context keeps what it saw
+in the holes at the first step.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from model_runtime.backends.interface import HOLE, Backend, Candidates, Past, Window
+from model_runtime.engine.canvas import Canvas, Cell
+from model_runtime.models.families import ModelFacts
+
+
+@dataclass
+class Layout:
+    """A canvas laid flat: ids, segments, what belongs to the window, and where the masked cells are ([L] each)."""
+
+    ids: np.ndarray
+    segments: np.ndarray
+    in_window: np.ndarray
+    masked: list[tuple[int, int, Cell]]  # position, number of the hole, cell
+
+
+def lay_out(canvas: Canvas, facts: ModelFacts) -> Layout:
+    """The flat canvas; context of a context_blind model gets a segment a run, everything else sees everything."""
+    ids: list[int] = []
+    segments: list[int] = []
+    in_window: list[bool] = []
+    masked = []
+    for n, context in enumerate(canvas.contexts):
+        lead = facts.shift and n < len(canvas.holes) and len(context) > 0
+        count = len(context) - lead
+        ids += context
+        segments += [n if facts.context_blind else HOLE] * count + [HOLE] * lead
+        in_window += [False] * count + [True] * lead
+        if n == len(canvas.holes):
+            break
+        for cell in canvas.holes[n].cells:
+            if cell.token is None:
+                masked.append((len(ids), n, cell))
+            ids.append(facts.mask_id if cell.token is None else cell.token)
+            segments.append(HOLE)
+            in_window.append(True)
+    return Layout(np.array(ids, np.int64), np.array(segments, np.int64), np.array(in_window, bool), masked)
+
+
+class ContextCache:
+    """Keys and values of the context of one canvas, or nothing when caching is off."""
+
+    def __init__(self, backend: Backend, canvas: Canvas, enabled: bool):
+        self._backend, self._past_k, self._past_v = backend, None, None
+        if not enabled:
+            return
+        layout = lay_out(canvas, backend.facts)
+        kept = ~layout.in_window
+        if not kept.any():
+            return
+        # context that is blind can be encoded alone; under full attention it looks at the masks of the holes
+        rows = kept if backend.facts.context_blind else np.ones_like(kept)
+        window = Window(
+            ids_BW=layout.ids[None, rows],
+            positions_BW=np.flatnonzero(rows)[None],
+            segments_BW=layout.segments[None, rows],
+            rows_BR=np.zeros((1, 1), np.int64),
+            bias_CV=np.zeros((1, backend.facts.vocabulary), np.float32),
+            bias_rows_BR=np.zeros((1, 1), np.int64),
+        )
+        _, k, v = backend.window(window)
+        wanted = kept[rows]
+        self._past_k = np.ascontiguousarray(k[:, :, :, wanted])
+        self._past_v = np.ascontiguousarray(v[:, :, :, wanted])
+
+    def step(self, layout: Layout, bias_CV: np.ndarray, bias_rows: list[int]) -> Candidates:
+        """Candidates of the masked cells of `layout`, in its order; `bias_rows` gives each its line of `bias_CV`."""
+        facts = self._backend.facts
+        in_window = layout.in_window if self._past_k is not None else np.ones_like(layout.in_window)
+        row_of = np.cumsum(in_window) - 1
+        rows = [row_of[position - facts.shift] for position, _, _ in layout.masked]
+        past = None
+        if self._past_k is not None and self._past_v is not None:
+            kept = ~in_window
+            past = Past(self._past_k, self._past_v, np.flatnonzero(kept)[None], layout.segments[None, kept])
+        window = Window(
+            ids_BW=layout.ids[None, in_window],
+            positions_BW=np.flatnonzero(in_window)[None],
+            segments_BW=layout.segments[None, in_window],
+            rows_BR=np.array([rows], np.int64),
+            bias_CV=bias_CV,
+            bias_rows_BR=np.array([bias_rows], np.int64),
+            past=past,
+        )
+        candidates, _, _ = self._backend.window(window)
+        return candidates

@@ -1,0 +1,45 @@
+"""What of a document the model gets to see: the text around the holes, cut at line ends to the model's window."""
+
+from __future__ import annotations
+
+from model_runtime.models.tokenizer import TextTokenizer
+
+CHARACTERS_A_TOKEN = 8  # more than any code needs: how far to read before encoding
+
+
+def line_cut_start(text: str, start: int) -> int:
+    """The start of the first whole line at or after `start`; `start` itself if that is a line's start."""
+    if start <= 0 or text[start - 1] == "\n":
+        return max(0, start)
+    newline = text.find("\n", start)
+    return len(text) if newline < 0 else newline + 1
+
+
+def last_tokens(tokenizer: TextTokenizer, text: str, budget: int) -> list[int]:
+    """At most `budget` tokens before a hole, from the start of a line where there is one."""
+    reach = max(0, len(text) - budget * CHARACTERS_A_TOKEN)
+    ids = tokenizer.encode(text[line_cut_start(text, reach) if reach else 0 :])
+    if len(ids) <= budget:
+        return ids
+    ids = ids[len(ids) - budget :] if budget else []
+    newline = next((i for i, token in enumerate(ids) if token == tokenizer.newline_id), None)
+    return ids if newline is None or newline + 1 == len(ids) else ids[newline + 1 :]
+
+
+def first_tokens(tokenizer: TextTokenizer, text: str, budget: int) -> list[int]:
+    """At most `budget` tokens after a hole, to the end of a line where there is one."""
+    ids = tokenizer.encode(text[: budget * CHARACTERS_A_TOKEN])
+    if len(ids) <= budget and len(text) <= budget * CHARACTERS_A_TOKEN:
+        return ids
+    ids = ids[:budget]
+    newlines = [i for i, token in enumerate(ids) if token == tokenizer.newline_id]
+    return ids[: newlines[-1] + 1] if newlines else ids
+
+
+def between_tokens(tokenizer: TextTokenizer, text: str, after: int, before: int) -> list[int]:
+    """The code between two holes: whole if it fits, else the first `after` and the last `before` tokens of it."""
+    if len(text) <= (after + before) * CHARACTERS_A_TOKEN:
+        ids = tokenizer.encode(text)
+        if len(ids) <= after + before:
+            return ids
+    return first_tokens(tokenizer, text, after) + last_tokens(tokenizer, text, before)

@@ -1,0 +1,187 @@
+"""The loop that settles a canvas: compute candidates, reveal some, until nothing is masked or time is up."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from model_runtime.backends.interface import BANNED, Backend
+from model_runtime.engine.cache import ContextCache, lay_out
+from model_runtime.engine.canvas import Canvas, Cell, Hole
+from model_runtime.engine.samplers import reveals
+from model_runtime.models.families import ModelFacts
+from model_runtime.models.tokenizer import TextTokenizer
+from model_runtime.protocol import End, Options
+
+EXPANSIONS = 4  # a hole may grow this many times its limit in all, so that growing and shrinking cannot go on for ever
+
+
+class Cancel(Protocol):
+    """Anything with the `is_set` of threading.Event."""
+
+    def is_set(self) -> bool: ...
+
+
+@dataclass
+class Settings:
+    """What the loop needs besides the canvas."""
+
+    options: Options
+    policy: str
+    deadline: float | None  # of time.perf_counter()
+    cancel: Cancel | None
+    rng: np.random.Generator
+
+
+@dataclass
+class Outcome:
+    """How the loop ended, and after how many steps."""
+
+    end: End = "complete"
+    steps: int = 0
+
+
+class Bans:
+    """The lines of bias that say which ids a cell may take.
+
+    Ids without text are never produced: mask, bos, padding, what lies beyond the tokenizer. `expand` and `delete`
+    are allowed where the hole may grow and shrink.
+    """
+
+    def __init__(self, facts: ModelFacts, tokenizer: TextTokenizer):
+        self.facts, self.vocabulary = facts, facts.vocabulary
+        text = np.full(facts.vocabulary, BANNED, np.float32)
+        text[[i for i in tokenizer.text_ids if i < min(facts.vocabulary, facts.tokenizer_size)]] = 0.0
+        text[facts.mask_id] = BANNED
+        for banned in (facts.bos_id, facts.pad_id, facts.expand_id, facts.delete_id):
+            if banned is not None:
+                text[banned] = BANNED
+        shrinking = text.copy()
+        if facts.delete_id is not None:
+            shrinking[facts.delete_id] = 0.0
+        growing = shrinking.copy()
+        if facts.expand_id is not None:
+            growing[facts.expand_id] = 0.0
+        self.lines = np.stack([text, shrinking, growing])
+        self.fixed, self.shrinking, self.growing = 0, 1, 2
+
+    def for_cells(self, cells: list[tuple[Cell, int]]) -> tuple[np.ndarray, list[int]]:
+        """Bias lines [C, V], and the line of each (cell, line); a cell with `only` gets a line of its own."""
+        lines, rows = [self.lines], []
+        known: dict[tuple[int, ...], int] = {}
+        for cell, line in cells:
+            if cell.only is None:
+                rows.append(line)
+                continue
+            if cell.only not in known:
+                own = np.full((1, self.vocabulary), BANNED, np.float32)
+                own[0, list(cell.only)] = self.lines[self.fixed, list(cell.only)]
+                known[cell.only] = len(self.lines) + len(known)
+                lines.append(own)
+            rows.append(known[cell.only])
+        return np.concatenate(lines), rows
+
+
+def line_for(hole: Hole, settings: Settings, bans: Bans, last_step: bool) -> int:
+    """Which ids the masks of a hole may take now."""
+    if settings.policy != "expand":
+        return bans.fixed
+    limit = settings.options.max_tokens
+    if last_step or hole.free_cells() >= limit or hole.expansions >= EXPANSIONS * limit:
+        return bans.shrinking
+    return bans.growing
+
+
+def denoise(
+    backend: Backend,
+    cache: ContextCache,
+    canvas: Canvas,
+    bans: Bans,
+    settings: Settings,
+    outcome: Outcome,
+    newline: int | None,
+) -> Iterator[None]:
+    """Settle the canvas in place, yielding after each step; `outcome` is kept up to date."""
+    options, facts = settings.options, backend.facts
+    while canvas.masked():
+        if settings.cancel is not None and settings.cancel.is_set():
+            outcome.end = "cancelled"
+            return
+        if settings.deadline is not None and time.perf_counter() >= settings.deadline:
+            outcome.end = "deadline"
+            return
+        steps_left = None if options.steps is None else max(1, options.steps - outcome.steps)
+        layout = lay_out(canvas, facts)
+        lines = [line_for(hole, settings, bans, steps_left == 1) for hole in canvas.holes]
+        bias_CV, bias_rows = bans.for_cells([(cell, lines[n]) for _, n, cell in layout.masked])
+        candidates = cache.step(layout, bias_CV, bias_rows)
+        for row, (_, _, cell) in enumerate(layout.masked):
+            cell.guess = int(candidates.ids_BRA[0, row, 0])
+            cell.guess_confidence = float(min(1.0, np.exp(candidates.log_probs_BRA[0, row, 0])))
+        chosen = reveals(
+            options.sampler,
+            candidates,
+            threshold=facts.threshold,
+            steps_left=steps_left,
+            temperature=options.temperature,
+            top_p=options.top_p,
+            top_k=options.top_k,
+            rng=settings.rng,
+        )
+        # from the right, so that what a reveal removes lies behind those still to come
+        for reveal in sorted(chosen, key=lambda r: -layout.masked[r.row][0]):
+            _, n, cell = layout.masked[reveal.row]
+            settle(
+                canvas.holes[n],
+                cell,
+                reveal.token,
+                reveal.confidence,
+                outcome.steps,
+                facts,
+                options.max_tokens,
+            )
+        for hole in canvas.holes:
+            limit_lines(hole, options.max_lines, newline)
+        outcome.steps += 1
+        yield
+    if any(hole.wanted_more for hole in canvas.holes):
+        outcome.end = "max_tokens"
+
+
+def settle(
+    hole: Hole, cell: Cell, token: int, confidence: float, step: int, facts: ModelFacts, max_tokens: int
+) -> None:
+    """Put a revealed token into its cell; `expand` makes two masks of it, `delete` takes it and the masks behind it."""
+    at = next((n for n, other in enumerate(hole.cells) if other is cell), None)
+    if at is None:  # it went with a deletion of this step
+        return
+    if token == facts.expand_id:
+        if hole.free_cells() < max_tokens:
+            hole.cells.insert(at + 1, Cell())
+            hole.expansions += 1
+        hole.wanted_more = hole.free_cells() >= max_tokens
+    elif token == facts.delete_id:
+        end = at + 1
+        while end < len(hole.cells) and hole.cells[end].token is None and hole.cells[end].only is None:
+            end += 1
+        del hole.cells[at:end]
+    else:
+        cell.token, cell.confidence, cell.step = token, confidence, step
+
+
+def limit_lines(hole: Hole, max_lines: int | None, newline: int | None) -> None:
+    """Drop what follows the last wanted line as soon as that line is settled from the left."""
+    if max_lines is None:
+        return
+    lines = 0
+    for n, cell in enumerate(hole.cells):
+        if cell.token is None:
+            return
+        lines += cell.token == newline
+        if lines == max_lines:
+            del hole.cells[n:]
+            return

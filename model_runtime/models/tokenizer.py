@@ -1,0 +1,80 @@
+"""Text to token ids and back, for byte-level BPE tokenizers in the `tokenizer.json` format.
+
+Works on bytes, because a token may hold half a character; a hole's text is put together from bytes and what forms
+no character at its borders is left out.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from tokenizers import Tokenizer
+
+from model_runtime.protocol import ModelError
+
+
+def byte_alphabet() -> dict[str, int]:
+    """The character that byte-level BPE writes for each byte, reversed (Radford et al., GPT-2, 2019).
+
+    Printable Latin-1 characters stand for themselves, the other bytes for characters from U+0100 on, in order.
+    """
+    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    others = [byte for byte in range(256) if byte not in printable]
+    table = {chr(byte): byte for byte in printable}
+    table.update({chr(0x100 + n): byte for n, byte in enumerate(others)})
+    return table
+
+
+class TextTokenizer:
+    """A tokenizer.json with the bytes of every token at hand.
+
+    `token_bytes[i]` is what token i stands for, empty for special tokens. `size` is the number of ids that have a
+    meaning; a model's vocabulary may be larger.
+    """
+
+    def __init__(self, path: Path):
+        if not path.is_file():
+            raise ModelError(f"the model has no tokenizer: {path} is missing")
+        try:
+            self._tokenizer = Tokenizer.from_file(str(path))
+        except Exception as error:  # the library raises plain Exception
+            raise ModelError(f"the tokenizer {path} cannot be read: {error}") from error
+        self._tokenizer.encode_special_tokens = True  # the text "<|mask|>" is eight characters like any others
+        vocabulary = self._tokenizer.get_vocab(with_added_tokens=True)
+        self.size = max(vocabulary.values()) + 1
+        special = {i for i, token in self._tokenizer.get_added_tokens_decoder().items() if token.special}
+        alphabet = byte_alphabet()
+        self.token_bytes: list[bytes] = [b""] * self.size
+        self.text_ids: list[int] = []  # ids that stand for text
+        for token, i in vocabulary.items():
+            if i in special:
+                continue
+            if all(character in alphabet for character in token):
+                self.token_bytes[i] = bytes(alphabet[character] for character in token)
+            else:  # an added token, kept as text
+                self.token_bytes[i] = token.encode()
+            if self.token_bytes[i]:
+                self.text_ids.append(i)
+        self.text_ids.sort()
+        self.newline_id = self._tokenizer.token_to_id("Ċ")  # the byte 10 of the alphabet
+
+    def id_of(self, token: str) -> int | None:
+        """The id of a token by its spelling, special tokens included."""
+        return self._tokenizer.token_to_id(token)
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids of a text, no special tokens added."""
+        return self._tokenizer.encode(text, add_special_tokens=False).ids
+
+    def decode_bytes(self, ids: list[int] | np.ndarray) -> bytes:
+        """The bytes that a run of tokens stands for."""
+        return b"".join(self.token_bytes[int(i)] for i in ids)
+
+    def starting_with(self, head: bytes) -> list[int]:
+        """Ids of text tokens whose bytes begin with `head`."""
+        return [i for i in self.text_ids if self.token_bytes[i].startswith(head)]
+
+    def ending_with(self, tail: bytes) -> list[int]:
+        """Ids of text tokens whose bytes end with `tail`."""
+        return [i for i in self.text_ids if self.token_bytes[i].endswith(tail)]
