@@ -7,7 +7,7 @@ width, A candidates a row.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -21,10 +21,13 @@ BANNED = -1e9  # added to a logit that must not win
 
 @dataclass
 class Past:
-    """Keys (before the rotary embedding) and values of rows that stay, and where these rows stand now."""
+    """Keys (before the rotary embedding) and values of rows that stay, and where these rows stand now.
 
-    k_NBKPD: np.ndarray
-    v_NBKPD: np.ndarray
+    Keys and values belong to the backend that made them: numpy here, tensors on a device there.
+    """
+
+    k_NBKPD: Any
+    v_NBKPD: Any
     positions_BP: np.ndarray
     segments_BP: np.ndarray
 
@@ -61,8 +64,12 @@ class Backend(Protocol):
     facts: ModelFacts
     name: str
 
-    def window(self, window: Window) -> tuple[Candidates, np.ndarray, np.ndarray]:
+    def window(self, window: Window) -> tuple[Candidates, Any, Any]:
         """Compute a window; return candidates, and its keys and values [N, B, K, W, D]."""
+        ...
+
+    def keep(self, cached_NBKWD: Any, wanted_W: np.ndarray) -> Any:
+        """The rows of keys or values where the boolean `wanted_W` is true, as a past takes them."""
         ...
 
 

@@ -71,6 +71,10 @@ class OnnxBackend:
             raise ModelError(f"the model failed to run: {first_line(error)}") from error
         return Candidates(ids, log_probs, margin, entropy), k, v
 
+    def keep(self, cached_NBKWD: np.ndarray, wanted_W: np.ndarray) -> np.ndarray:
+        """The rows of keys or values where the boolean `wanted_W` is true."""
+        return np.ascontiguousarray(cached_NBKWD[:, :, :, wanted_W])
+
 
 def first_line(error: Exception) -> str:
     """The first line of an error's text, at most 200 characters."""

@@ -75,8 +75,7 @@ class ContextCache:
         )
         _, k, v = backend.window(window)
         wanted = kept[rows]
-        self._past_k = np.ascontiguousarray(k[:, :, :, wanted])
-        self._past_v = np.ascontiguousarray(v[:, :, :, wanted])
+        self._past_k, self._past_v = backend.keep(k, wanted), backend.keep(v, wanted)
 
     def step(self, layout: Layout, bias_CV: np.ndarray, bias_rows: list[int]) -> Candidates:
         """Candidates of the masked cells of `layout`, in its order; `bias_rows` gives each its line of `bias_CV`."""

@@ -131,6 +131,7 @@ def denoise(
             top_p=options.top_p,
             top_k=options.top_k,
             rng=settings.rng,
+            resizing=tuple(i for i in (facts.expand_id, facts.delete_id) if i is not None),
         )
         # from the right, so that what a reveal removes lies behind those still to come
         for reveal in sorted(chosen, key=lambda r: -layout.masked[r.row][0]):

@@ -18,6 +18,7 @@ from model_runtime.engine.cache import ContextCache
 from model_runtime.engine.canvas import build_canvas, frame, hole_fill
 from model_runtime.engine.denoise import Bans, Cancel, Outcome, Settings, denoise
 from model_runtime.engine.lengths import resolve_policy, start_holes
+from model_runtime.models.families import read_facts
 from model_runtime.models.tokenizer import TextTokenizer
 from model_runtime.protocol import FillRequest, FillResult, Frame, ModelError
 
@@ -40,12 +41,8 @@ class Engine:
         """Load "embedded" or a model folder; ModelError with one sentence when that cannot be done."""
         start = time.perf_counter()
         folder = find_model(model)
-        if backend not in ("auto", "onnx"):
-            raise ModelError(f"backend is auto or onnx, not {backend!r}")
-        from model_runtime.backends.onnx import OnnxBackend
-
         tokenizer = TextTokenizer(folder / "tokenizer.json")
-        loaded = OnnxBackend(folder, threads)
+        loaded = load_backend(folder, backend, threads)
         return cls(loaded, tokenizer, (time.perf_counter() - start) * 1000)
 
     def fill(self, request: FillRequest, cancel: Cancel | None = None) -> FillResult:
@@ -87,3 +84,21 @@ class Engine:
             "total": round((done - start) * 1000, 2),
         }
         yield FillResult(holes, [], end, outcome.steps, self.facts.name, request.seed, timing)
+
+
+def load_backend(folder: Path, backend: str, threads: int | None) -> Backend:
+    """Load a folder into "onnx" or "torch"; "auto" takes ONNX where the folder has a graph."""
+    if backend not in ("auto", "onnx", "torch"):
+        raise ModelError(f"backend is auto, onnx or torch, not {backend!r}")
+    if backend == "onnx" or (backend == "auto" and (folder / "model.onnx").is_file()):
+        from model_runtime.backends.onnx import OnnxBackend
+
+        return OnnxBackend(folder, threads)
+    read_facts(folder)  # what is wrong with the folder comes before what is not installed
+    try:
+        from model_runtime.backends.torch import TorchBackend
+    except ImportError as error:
+        raise ModelError(
+            f"{folder} has no model.onnx, and torch is not installed: pip install diffill[torch]"
+        ) from error
+    return TorchBackend(folder)

@@ -21,6 +21,9 @@ import numpy as np
 from model_runtime.backends.interface import Candidates
 
 
+RESIZE_SURE = 0.5  # a mask becomes two, or goes away, only when that is more likely than every text together
+
+
 @dataclass
 class Reveal:
     """Row `row` of the candidates shows `token`, which the model gives `confidence` (a probability)."""
@@ -66,8 +69,12 @@ def reveals(
     top_p: float | None = None,
     top_k: int | None = None,
     rng: np.random.Generator,
+    resizing: tuple[int, ...] = (),
 ) -> list[Reveal]:
     """The reveals of one step over all masked rows (batch 1), at least one.
+
+    A row whose choice is one of the `resizing` ids (expand, delete) takes its best text instead unless the model is
+    sure (RESIZE_SURE): early in a fill these ids are likely everywhere and certain nowhere.
 
     `steps_left` counts this step; none means as many steps as the sampler needs: for `threshold` until all is sure,
     for the others one mask a step.
@@ -75,6 +82,7 @@ def reveals(
     ids_RA, log_probs_RA = candidates.ids_BRA[0], candidates.log_probs_BRA[0]
     rows = len(ids_RA)
     choice_R = draw(log_probs_RA, temperature, top_p, top_k, rng)
+    choice_R = text_unless_sure(ids_RA, log_probs_RA, choice_R, resizing)
     probability_R = np.exp(np.take_along_axis(log_probs_RA, choice_R[:, None], axis=1)[:, 0])
     if sampler == "origin":
         share = 1.0 / (steps_left if steps_left is not None else rows)
@@ -93,3 +101,15 @@ def reveals(
             count = max(count, int((probability_R >= threshold).sum()))
         chosen = np.argsort(-order_by, kind="stable")[:count]
     return [Reveal(int(row), int(ids_RA[row, choice_R[row]]), float(min(1.0, probability_R[row]))) for row in chosen]
+
+
+def text_unless_sure(
+    ids_RA: np.ndarray, log_probs_RA: np.ndarray, choice_R: np.ndarray, resizing: tuple[int, ...]
+) -> np.ndarray:
+    """The choices [R], with an unsure expand or delete replaced by the best candidate that is text."""
+    if not resizing:
+        return choice_R
+    resizes_RA = np.isin(ids_RA, resizing)
+    chosen = np.take_along_axis(resizes_RA, choice_R[:, None], axis=1)[:, 0]
+    sure = np.take_along_axis(log_probs_RA, choice_R[:, None], axis=1)[:, 0] >= math.log(RESIZE_SURE)
+    return np.where(chosen & ~sure, np.argmin(resizes_RA, axis=1), choice_R)

@@ -1,0 +1,75 @@
+"""The window pass in torch, on a GPU or a CPU. Only the candidates leave the device."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from model_runtime.backends.interface import CANDIDATES, Candidates, Window
+from model_runtime.models.dream import DreamModel
+from model_runtime.models.export import reduce_logits
+from model_runtime.models.families import ModelFacts, read_facts
+from model_runtime.protocol import ModelError
+
+
+def default_device() -> str:
+    """The accelerator, if there is one."""
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+class TorchBackend:
+    """A checkpoint folder in the public layout: config.json and safetensors."""
+
+    name = "torch"
+
+    def __init__(self, folder: Path, device: str | None = None, dtype: torch.dtype | None = None):
+        self.facts: ModelFacts = read_facts(folder)
+        self.device = torch.device(device or default_device())
+        if dtype is None:
+            dtype = torch.float32 if self.device.type == "cpu" else torch.bfloat16
+        try:
+            model = DreamModel.from_pretrained(folder, dtype=dtype)
+        except Exception as error:  # safetensors, transformers and torch share no base
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+            raise ModelError(f"the weights in {folder} cannot be read: {reason}") from error
+        self.model = model.to(self.device).eval()
+        head_width = self.facts.head_width
+        self._no_past = torch.zeros(
+            self.facts.layers, 1, self.facts.kv_heads, 0, head_width, dtype=dtype, device=self.device
+        )
+
+    @torch.inference_mode()
+    def window(self, window: Window) -> tuple[Candidates, Tensor, Tensor]:
+        """Compute a window; return candidates, and its keys and values [N, B, K, W, D] on the device."""
+
+        def put(array: np.ndarray) -> Tensor:
+            return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
+
+        batch = window.ids_BW.shape[0]
+        past_k = past_v = self._no_past.expand(-1, batch, -1, -1, -1)
+        none = torch.zeros(batch, 0, dtype=torch.long, device=self.device)
+        past_positions, past_segments = none, none
+        if window.past is not None:
+            past_k, past_v = window.past.k_NBKPD, window.past.v_NBKPD
+            past_positions, past_segments = put(window.past.positions_BP), put(window.past.segments_BP)
+        logits_BRV, k, v = self.model.window(
+            put(window.ids_BW),
+            put(window.positions_BW),
+            put(window.segments_BW),
+            past_k,
+            past_v,
+            past_positions,
+            past_segments,
+            put(window.rows_BR),
+        )
+        reduced = reduce_logits(logits_BRV, put(window.bias_CV), put(window.bias_rows_BR), CANDIDATES)
+        return Candidates(*(part.cpu().numpy() for part in reduced)), k, v
+
+    def keep(self, cached_NBKWD: Tensor, wanted_W: np.ndarray) -> Tensor:
+        """The rows of keys or values where the boolean `wanted_W` is true."""
+        return cached_NBKWD[:, :, :, torch.from_numpy(np.flatnonzero(wanted_W)).to(self.device)]
