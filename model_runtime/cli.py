@@ -1,0 +1,87 @@
+"""The command `diffill`: finds the sub-command, and turns errors into one sentence and an exit code.
+
+Exit codes: 0 done, 1 nothing to offer, 2 bad use, 130 interrupted, 141 the reader of the output went away.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import os
+import sys
+from collections.abc import Callable
+
+from model_runtime import __version__
+from model_runtime.commands.options import Parser
+from model_runtime.protocol import DiffillError, RequestError
+
+# name, help, "module:function"; the function takes the arguments after the name and returns the exit code.
+# Modules are imported when their sub-command is asked for, so that each pays only for what it uses.
+COMMANDS = (("fill", "fill the holes of a file", "model_runtime.commands.fill:main"),)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run `diffill ARGV…` and return its exit code."""
+    arguments = sys.argv[1:] if argv is None else argv
+    return report_errors(lambda: dispatch(arguments))
+
+
+def dispatch(arguments: list[str]) -> int:
+    """Run the sub-command that the first argument names; raise RequestError where there is none."""
+    targets = {name: target for name, _, target in COMMANDS}
+    names = ", ".join(targets)
+    if not arguments:
+        raise RequestError(f"give a command ({names}); diffill --help describes them")
+    if arguments[0] in targets:
+        module, function = targets[arguments[0]].split(":")
+        return getattr(importlib.import_module(module), function)(arguments[1:])
+    if not arguments[0].startswith("-"):
+        raise RequestError(f"there is no command {arguments[0]!r}; the commands are {names}")
+    top_parser().parse_args(arguments)
+    raise RequestError(f"give a command ({names}) before its options")
+
+
+def top_parser() -> Parser:
+    """Return the parser of `diffill --help` and `diffill --version`."""
+    width = max(len(name) for name, _, _ in COMMANDS) + 2
+    listed = "\n".join(f"  {name:<{width}}{text}" for name, text, _ in COMMANDS)
+    parser = Parser(
+        prog="diffill",
+        usage="diffill [--help] [--version] COMMAND …",
+        description="Fills and rewrites code with masked diffusion models that run on this machine.",
+        epilog=f"commands:\n{listed}\n\ndiffill COMMAND --help describes one.",
+    )
+    parser.add_argument("--version", action="version", version=f"diffill {__version__}")
+    return parser
+
+
+def report_errors(run: Callable[[], int]) -> int:
+    """Return the exit code of `run`; an error that a user is told becomes one sentence on stderr."""
+    try:
+        code = run()
+        sys.stdout.flush()
+        return code
+    except DiffillError as error:
+        drop_output()
+        print("diffill:", " ".join(str(error).split()), file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        drop_output()
+        print("diffill: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        drop_output()
+        return 141
+    except SystemExit as leave:  # argparse, after --help or --version
+        return leave.code if isinstance(leave.code, int) else 0
+
+
+def drop_output() -> None:
+    """Flush stdout; where that fails, send what is left nowhere, or the interpreter's exit would complain."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        with contextlib.suppress(OSError, ValueError):
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, sys.stdout.fileno())
+            os.close(nowhere)

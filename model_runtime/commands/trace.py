@@ -1,0 +1,148 @@
+"""Running a request from the command line: a keyboard interrupt cancels it, --trace shows it settle."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Protocol
+
+from model_runtime.commands.files import Source
+from model_runtime.commands.output import places, visible, wants_color
+from model_runtime.protocol import FillRequest, FillResult, Frame, FrameHole, HoleFill
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+    from rich.text import Text
+
+# The least confidence of a colour, from the sure to the doubtful.
+SHADES = ((0.9, "green"), (0.6, "yellow"), (0.0, "red"))
+
+
+class FillEngine(Protocol):
+    """What a command needs of an engine."""
+
+    def fill(self, request: FillRequest, cancel: threading.Event | None = None) -> FillResult:
+        """Return the answer."""
+
+    def stream(self, request: FillRequest, cancel: threading.Event | None = None) -> Iterator[Frame | FillResult]:
+        """Yield frames, and the answer last."""
+
+
+def load_engine(model: str) -> FillEngine:
+    """Return the engine for a model's name or folder; what it needs is imported now and not before."""
+    from model_runtime.engine.engine import Engine
+
+    return Engine.load(model)
+
+
+def run_request(
+    engine: FillEngine, request: FillRequest, source: Source, trace: bool, color: str
+) -> tuple[FillResult, bool]:
+    """Return the answer to `request`, and whether the user interrupted it; with `trace` show every step."""
+    cancel = threading.Event()
+    with cancel_on_interrupt(cancel):
+        if not trace:
+            result = engine.fill(request, cancel)
+        elif sys.stderr.isatty():
+            result = trace_live(engine.stream(request, cancel), request, source, color)
+        else:
+            result = trace_lines(engine.stream(request, cancel))
+    assert [(hole.start, hole.end) for hole in result.holes] == request.holes
+    return result, cancel.is_set()
+
+
+@contextlib.contextmanager
+def cancel_on_interrupt(cancel: threading.Event) -> Iterator[None]:
+    """Make the first interrupt set `cancel`; a second one raises KeyboardInterrupt, as it would have."""
+    previous = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(previous):
+        yield  # signals belong to the main thread, and who ignores interrupts goes on ignoring them
+        return
+
+    def handle(_number: int, _frame: Any) -> None:
+        cancel.set()
+        signal.signal(signal.SIGINT, previous)
+
+    signal.signal(signal.SIGINT, handle)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, previous)
+
+
+def trace_lines(messages: Iterator[Frame | FillResult]) -> FillResult:
+    """Print one line a step on stderr: "step 2/9  return ░░", holes parted by bars; return the result."""
+    for message in messages:
+        if isinstance(message, FillResult):
+            return message
+        texts = "  |  ".join(one_line(hole.text) for hole in message.holes)
+        print(f"step {message.step}/{message.steps}  {texts}", file=sys.stderr, flush=True)
+    raise AssertionError("a stream ends with its result")
+
+
+def one_line(text: str) -> str:
+    """Return `text` on one line: line ends and tabs as their escapes, other control characters visible."""
+    return visible(text.replace("\r", "\\r").replace("\n", "\\n").replace("\t", "\\t"))
+
+
+def trace_live(messages: Iterator[Frame | FillResult], request: FillRequest, source: Source, color: str) -> FillResult:
+    """Redraw the holes at every step on the terminal of stderr, masks dim; return the result.
+
+    The last picture shows every token in the colour of its confidence, which frames do not carry.
+    """
+    from rich.console import Console
+    from rich.live import Live
+
+    console: Console = Console(
+        stderr=True, no_color=not wants_color(sys.stderr, color), highlight=False, markup=False, emoji=False
+    )
+    titles = places(source, [start for start, _ in request.holes])
+    live = Live(console=console, auto_refresh=False, redirect_stdout=False, redirect_stderr=False)
+    with live:
+        for message in messages:
+            if isinstance(message, FillResult):
+                live.update(picture("done", titles, [by_confidence(h) for h in message.holes]), refresh=True)
+                return message
+            bodies = [settling(hole) for hole in message.holes]
+            live.update(picture(f"step {message.step}/{message.steps}", titles, bodies), refresh=True)
+    raise AssertionError("a stream ends with its result")
+
+
+def picture(title: str, titles: list[str], bodies: list[Text]) -> RenderableType:
+    """Return the step's title and under it every hole with its place."""
+    from rich.console import Group
+    from rich.text import Text
+
+    parts = [Text(title, style="bold")]
+    for place, body in zip(titles, bodies, strict=True):
+        parts += [Text(f"hole at {place}", style="cyan"), body]
+    return Group(*parts)
+
+
+def settling(hole: FrameHole) -> Text:
+    """Return a hole on its way: what is settled as it is, masks dim."""
+    pieces, position = [], 0
+    for start, end in sorted(hole.settled):
+        pieces += [(hole.text[position:start], "dim"), (hole.text[start:end], "")]
+        position = end
+    return styled([*pieces, (hole.text[position:], "dim")])
+
+
+def by_confidence(hole: HoleFill) -> Text:
+    """Return a filled hole, every token in the colour of its confidence."""
+    pieces, position = [], 0
+    for token in hole.tokens:
+        shade = next(color for least, color in SHADES if token.confidence >= least)
+        pieces += [(hole.text[position : token.start], ""), (hole.text[token.start : token.end], shade)]
+        position = token.end
+    return styled([*pieces, (hole.text[position:], "")])
+
+
+def styled(pieces: list[tuple[str, str]]) -> Text:
+    """Return (text, style) pieces as one text of rich, control characters made visible."""
+    from rich.text import Text
+
+    return Text.assemble(*((visible(text.replace("\r\n", "\n")), style) for text, style in pieces if text))
