@@ -1,0 +1,52 @@
+# Everything runs in .venv. `make demo` needs the light install only; `make test` installs what the tests need.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check -q
+
+.PHONY: demo test check format bench corpus embedded evaluate clean
+
+demo: .venv/light
+	$(BIN)/diffill fill examples/inventory.py
+
+test: .venv/dev check
+	$(BIN)/python -m pytest
+
+check: .venv/dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: .venv/dev
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: .venv/dev
+	$(BIN)/diffill bench
+
+# The embedded model from nothing: corpus and tokenizer, training, export with its card.
+corpus: .venv/dev
+	$(BIN)/python -m training.corpus.build --out build/embedded
+
+MINUTES ?= 90
+embedded: .venv/dev
+	$(BIN)/python -m training.stages.scratch --minutes $(MINUTES) --out build/embedded-run
+	$(BIN)/python -m training.release build/embedded-run
+
+evaluate: .venv/dev
+	$(BIN)/python -m training.evaluation.infill --count 1000 --predictors copy,ngram,embedded
+
+.venv/bin/python:
+	$(PYTHON) -m venv .venv
+
+.venv/light: .venv/bin/python pyproject.toml constraints.txt
+	$(PIP) install -c constraints.txt -e .
+	touch $@
+
+# torch alone and exact comes first: anything looser pulls the CUDA build
+.venv/dev: .venv/bin/python pyproject.toml constraints.txt
+	$(PIP) install -c constraints.txt torch
+	$(PIP) install -c constraints.txt -e ".[dev]"
+	touch $@ .venv/light
+
+clean:
+	rm -rf .venv build dist *.egg-info
