@@ -47,7 +47,7 @@ def top_parser() -> Parser:
     listed = "\n".join(f"  {name:<{width}}{text}" for name, text, _ in COMMANDS)
     parser = Parser(
         prog="diffill",
-        usage="diffill [--help] [--version] COMMAND …",
+        usage="diffill [--help] [--version] COMMAND ...",
         description="Fills and rewrites code with masked diffusion models that run on this machine.",
         epilog=f"commands:\n{listed}\n\ndiffill COMMAND --help describes one.",
     )

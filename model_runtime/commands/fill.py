@@ -32,8 +32,8 @@ def make_parser() -> Parser:
     """Return the parser of `diffill fill`."""
     parser = Parser(
         prog="diffill fill",
-        description="Fill the holes of FILE. Lines and columns count from 1, columns in characters "
-        "(a byte order mark is none, and the column after the last character is valid).",
+        description="Fill the holes of FILE. Lines and columns count from 1, columns in characters;\n"
+        "a byte order mark is no column, the place after a line's last character is one.",
         epilog=EXAMPLES,
     )
     parser.add_argument("file", metavar="FILE", help="a UTF-8 text of at most 5 MB, or - for standard input")
