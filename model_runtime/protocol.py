@@ -57,7 +57,13 @@ class Options:
             raise RequestError(f"sampler is one of {', '.join(SAMPLERS)}, not {self.sampler!r}")
         if self.cache not in ("on", "off"):
             raise RequestError(f"cache is on or off, not {self.cache!r}")
-        for name, low in (("max_tokens", 1), ("max_lines", 1), ("steps", 1), ("alternatives", 1), ("top_k", 1)):
+        for name, low in (
+            ("max_tokens", 1),
+            ("max_lines", 1),
+            ("steps", 1),
+            ("alternatives", 1),
+            ("top_k", 1),
+        ):
             value = getattr(self, name)
             if value is not None and value < low:
                 raise RequestError(f"{name} is at least {low}, not {value}")

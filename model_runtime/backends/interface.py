@@ -23,11 +23,12 @@ BANNED = -1e9  # added to a logit that must not win
 class Past:
     """Keys (before the rotary embedding) and values of rows that stay, and where these rows stand now.
 
-    Keys and values belong to the backend that made them: numpy here, tensors on a device there.
+    Keys and values have batch 1 and serve every row of a batch; they belong to the backend that made them: numpy
+    here, tensors on a device there.
     """
 
-    k_NBKPD: Any
-    v_NBKPD: Any
+    k_N1KPD: Any
+    v_N1KPD: Any
     positions_BP: np.ndarray
     segments_BP: np.ndarray
 
@@ -46,6 +47,7 @@ class Window:
     bias_CV: np.ndarray
     bias_rows_BR: np.ndarray
     past: Past | None = None
+    targets_BR: np.ndarray | None = None  # ids whose log-probability in the asked rows is wanted
 
 
 @dataclass
@@ -56,6 +58,7 @@ class Candidates:
     log_probs_BRA: np.ndarray
     margin_BR: np.ndarray  # p1 - p2
     entropy_BR: np.ndarray  # nats
+    target_log_probs_BR: np.ndarray | None = None  # of the window's targets, if it had any
 
 
 class Backend(Protocol):
@@ -75,6 +78,6 @@ class Backend(Protocol):
 
 def empty_past(facts: ModelFacts, batch: int) -> Past:
     """A past of no rows."""
-    nothing = np.zeros((facts.layers, batch, facts.kv_heads, 0, facts.head_width), np.float32)
+    nothing = np.zeros((facts.layers, 1, facts.kv_heads, 0, facts.head_width), np.float32)
     none = np.zeros((batch, 0), np.int64)
     return Past(nothing, nothing, none, none)

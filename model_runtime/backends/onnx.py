@@ -42,7 +42,7 @@ class OnnxBackend:
         except Exception as error:  # the library has no common base
             raise ModelError(f"{path} is not a readable ONNX model: {first_line(error)}") from error
         names = {given.name for given in self._session.get_inputs()}
-        if "past_k" not in names or "bias_rows" not in names:
+        if "past_k" not in names or "targets" not in names:
             raise ModelError(f"{path} is no window graph; export the checkpoint with model_runtime.models.export")
         shape = next(given.shape for given in self._session.get_inputs() if given.name == "past_k")
         facts = self.facts
@@ -57,19 +57,21 @@ class OnnxBackend:
             "ids": window.ids_BW,
             "positions": window.positions_BW,
             "segments": window.segments_BW,
-            "past_k": np.broadcast_to(past.k_NBKPD, (past.k_NBKPD.shape[0], batch, *past.k_NBKPD.shape[2:])),
-            "past_v": np.broadcast_to(past.v_NBKPD, (past.v_NBKPD.shape[0], batch, *past.v_NBKPD.shape[2:])),
+            "past_k": past.k_N1KPD,
+            "past_v": past.v_N1KPD,
             "past_positions": past.positions_BP,
             "past_segments": past.segments_BP,
             "rows": window.rows_BR,
             "bias": window.bias_CV,
             "bias_rows": window.bias_rows_BR,
+            "targets": np.zeros_like(window.rows_BR) if window.targets_BR is None else window.targets_BR,
         }
         try:
-            ids, log_probs, margin, entropy, k, v = self._session.run(None, feeds)
+            ids, log_probs, margin, entropy, targets, k, v = self._session.run(None, feeds)
         except Exception as error:  # the library has no common base
             raise ModelError(f"the model failed to run: {first_line(error)}") from error
-        return Candidates(ids, log_probs, margin, entropy), k, v
+        asked = targets if window.targets_BR is not None else None
+        return Candidates(ids, log_probs, margin, entropy, asked), k, v
 
     def keep(self, cached_NBKWD: np.ndarray, wanted_W: np.ndarray) -> np.ndarray:
         """The rows of keys or values where the boolean `wanted_W` is true."""

@@ -51,11 +51,11 @@ class TorchBackend:
             return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
 
         batch = window.ids_BW.shape[0]
-        past_k = past_v = self._no_past.expand(-1, batch, -1, -1, -1)
+        past_k = past_v = self._no_past
         none = torch.zeros(batch, 0, dtype=torch.long, device=self.device)
         past_positions, past_segments = none, none
         if window.past is not None:
-            past_k, past_v = window.past.k_NBKPD, window.past.v_NBKPD
+            past_k, past_v = window.past.k_N1KPD, window.past.v_N1KPD
             past_positions, past_segments = put(window.past.positions_BP), put(window.past.segments_BP)
         logits_BRV, k, v = self.model.window(
             put(window.ids_BW),
@@ -67,8 +67,10 @@ class TorchBackend:
             past_segments,
             put(window.rows_BR),
         )
-        reduced = reduce_logits(logits_BRV, put(window.bias_CV), put(window.bias_rows_BR), CANDIDATES)
-        return Candidates(*(part.cpu().numpy() for part in reduced)), k, v
+        targets = np.zeros_like(window.rows_BR) if window.targets_BR is None else window.targets_BR
+        reduced = reduce_logits(logits_BRV, put(window.bias_CV), put(window.bias_rows_BR), put(targets), CANDIDATES)
+        ids, log_probs, margin, entropy, asked = (part.cpu().numpy() for part in reduced)
+        return Candidates(ids, log_probs, margin, entropy, asked if window.targets_BR is not None else None), k, v
 
     def keep(self, cached_NBKWD: Tensor, wanted_W: np.ndarray) -> Tensor:
         """The rows of keys or values where the boolean `wanted_W` is true."""

@@ -231,8 +231,8 @@ class DreamModel(PreTrainedModel):
         ids_BW: Tensor,
         positions_BW: Tensor,
         visible_BWT: Tensor | None = None,
-        past_k_NBKPD: Tensor | None = None,
-        past_v_NBKPD: Tensor | None = None,
+        past_k_N1KPD: Tensor | None = None,
+        past_v_N1KPD: Tensor | None = None,
         past_positions_BP: Tensor | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """The last hidden states [B, W, E] after the final norm, and the keys and values [N, B, K, W, D].
@@ -254,8 +254,8 @@ class DreamModel(PreTrainedModel):
         keys, values = [], []
         for n, block in enumerate(self.model.layers):
             past = None
-            if past_k_NBKPD is not None and past_v_NBKPD is not None:
-                past = past_k_NBKPD[n], past_v_NBKPD[n]
+            if past_k_N1KPD is not None and past_v_N1KPD is not None:
+                past = past_k_N1KPD[n], past_v_N1KPD[n]
             x_BWE, k, v = block(x_BWE, turn_q, turn_k, visible_B1WT, past)
             keys.append(k)
             values.append(v)
@@ -266,8 +266,8 @@ class DreamModel(PreTrainedModel):
         ids_BW: Tensor,
         positions_BW: Tensor,
         segments_BW: Tensor,
-        past_k_NBKPD: Tensor,
-        past_v_NBKPD: Tensor,
+        past_k_N1KPD: Tensor,
+        past_v_N1KPD: Tensor,
         past_positions_BP: Tensor,
         past_segments_BP: Tensor,
         rows_BR: Tensor,
@@ -286,7 +286,7 @@ class DreamModel(PreTrainedModel):
         # finite, so that a row of padding that sees nothing gives numbers and not nan
         floor = torch.finfo(self.dtype).min / 2
         added = torch.zeros((), dtype=self.dtype, device=ids_BW.device).where(visible, floor)
-        x_BWE, k, v = self.hidden(ids_BW, positions_BW, added, past_k_NBKPD, past_v_NBKPD, past_positions_BP)
+        x_BWE, k, v = self.hidden(ids_BW, positions_BW, added, past_k_N1KPD, past_v_N1KPD, past_positions_BP)
         rows_BRE = rows_BR.unsqueeze(2).expand(-1, -1, x_BWE.shape[2])
         return self.lm_head(x_BWE.gather(1, rows_BRE)), k, v
 

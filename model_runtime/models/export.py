@@ -28,21 +28,24 @@ INPUTS = (
     "rows",
     "bias",
     "bias_rows",
+    "targets",
 )
-OUTPUTS = ("candidate_ids", "candidate_log_probs", "margin", "entropy", "k", "v")
+OUTPUTS = ("candidate_ids", "candidate_log_probs", "margin", "entropy", "target_log_probs", "k", "v")
 
 
 def reduce_logits(
-    logits_BRV: Tensor, bias_CV: Tensor, bias_rows_BR: Tensor, count: int
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Best `count` ids and log-probabilities [B, R, A], margin p1 - p2 and entropy in nats [B, R].
+    logits_BRV: Tensor, bias_CV: Tensor, bias_rows_BR: Tensor, targets_BR: Tensor, count: int
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Best `count` ids and log-probabilities [B, R, A]; margin p1 - p2, entropy in nats, log-probability of the
+    targets [B, R].
 
     The bias line of each row is added first, so banned ids take no part in any of the figures.
     """
     log_probs_BRV = torch.log_softmax(logits_BRV.float() + bias_CV[bias_rows_BR], dim=-1)
     entropy_BR = -(log_probs_BRV.exp() * log_probs_BRV.clamp_min(-1e4)).sum(-1)
     best, ids = log_probs_BRV.topk(min(count, log_probs_BRV.shape[-1]), dim=-1)
-    return ids, best, best[..., 0].exp() - best[..., 1].exp(), entropy_BR
+    targets = log_probs_BRV.gather(-1, targets_BR.unsqueeze(-1)).squeeze(-1)
+    return ids, best, best[..., 0].exp() - best[..., 1].exp(), entropy_BR, targets
 
 
 class WindowGraph(nn.Module):
@@ -52,11 +55,13 @@ class WindowGraph(nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(self, ids, positions, segments, past_k, past_v, past_positions, past_segments, rows, bias, bias_rows):
+    def forward(
+        self, ids, positions, segments, past_k, past_v, past_positions, past_segments, rows, bias, bias_rows, targets
+    ):
         logits_BRV, k, v = self.model.window(
             ids, positions, segments, past_k, past_v, past_positions, past_segments, rows
         )
-        return *reduce_logits(logits_BRV, bias, bias_rows, CANDIDATES), k, v
+        return *reduce_logits(logits_BRV, bias, bias_rows, targets, CANDIDATES), k, v
 
 
 def export_onnx(model: DreamModel, path: Path) -> None:
@@ -69,12 +74,13 @@ def export_onnx(model: DreamModel, path: Path) -> None:
         torch.zeros(batch, window, dtype=torch.long),
         torch.arange(window).repeat(batch, 1) + past,
         torch.full((batch, window), -1),
-        torch.zeros(layers, batch, kv_heads, past, width),
-        torch.zeros(layers, batch, kv_heads, past, width),
+        torch.zeros(layers, 1, kv_heads, past, width),
+        torch.zeros(layers, 1, kv_heads, past, width),
         torch.arange(past).repeat(batch, 1),
         torch.zeros(batch, past, dtype=torch.long),
         torch.zeros(batch, rows, dtype=torch.long),
         torch.zeros(2, config.vocab_size),
+        torch.zeros(batch, rows, dtype=torch.long),
         torch.zeros(batch, rows, dtype=torch.long),
     )
     B, W, P, R, C = (torch.export.Dim(name, min=1) for name in ("B", "W", "P", "R", "C"))
@@ -82,13 +88,14 @@ def export_onnx(model: DreamModel, path: Path) -> None:
         "ids": {0: B, 1: W},
         "positions": {0: B, 1: W},
         "segments": {0: B, 1: W},
-        "past_k": {1: B, 3: P},
-        "past_v": {1: B, 3: P},
+        "past_k": {3: P},
+        "past_v": {3: P},
         "past_positions": {0: B, 1: P},
         "past_segments": {0: B, 1: P},
         "rows": {0: B, 1: R},
         "bias": {0: C},
         "bias_rows": {0: B, 1: R},
+        "targets": {0: B, 1: R},
     }
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -73,9 +73,7 @@ canvases = st.integers(1, 8).flatmap(
     st.sampled_from([None, 0.0, 0.7, 1.0]),
     st.sampled_from([None, 1, 3, 100]),
 )
-def test_masks_are_filled_and_nothing_else_is(
-    rows, appended, steps, alg, alg_temp, temperature, top_p, top_k
-):
+def test_masks_are_filled_and_nothing_else_is(rows, appended, steps, alg, alg_temp, temperature, top_p, top_k):
     input_ids = ids(*rows)
     assume(appended or (input_ids == MASK).any())
     before = input_ids.clone()
@@ -250,9 +248,7 @@ def test_the_logits_hook_sees_shifted_logits_and_decides():
 
 def test_an_end_id_that_is_also_the_first_id_may_be_produced():
     model = Fake(favoured=(EOS,), bos_token_id=EOS)
-    assert diffusion_generate(model, ids([1]), max_new_tokens=2, steps=1).sequences.tolist() == [
-        [1, EOS, EOS]
-    ]
+    assert diffusion_generate(model, ids([1]), max_new_tokens=2, steps=1).sequences.tolist() == [[1, EOS, EOS]]
 
 
 def test_compat_appends_where_the_default_fills_the_canvas():

@@ -36,9 +36,7 @@ def sampler_cases():
             continue
         data = json.loads(path.read_text())
         for case in data["cases"]:
-            yield pytest.param(
-                data["checkpoint"], case, id=f"{data['checkpoint']}-{case['group']}-{case['id']}"
-            )
+            yield pytest.param(data["checkpoint"], case, id=f"{data['checkpoint']}-{case['group']}-{case['id']}")
 
 
 CASES = list(sampler_cases())
@@ -177,8 +175,7 @@ BAN_CHANGES_THE_ORDER = ("dream-tiny-tied", "entropy-infill-two-holes")
     [
         case
         for case in CASES
-        if case.values[1]["group"] in PLAIN
-        and (case.values[0], case.values[1]["id"]) != BAN_CHANGES_THE_ORDER
+        if case.values[1]["group"] in PLAIN and (case.values[0], case.values[1]["id"]) != BAN_CHANGES_THE_ORDER
     ],
 )
 def test_the_default_mode_agrees_where_the_reference_has_no_quirk(checkpoint, case):
@@ -222,9 +219,7 @@ class TestEntryPoint:
             self.call(checkpoint, steps=2, **kwargs)
         assert caught.type.__name__ == expected["error"].split(":")[0]
 
-    @pytest.mark.parametrize(
-        ("name", "kwargs"), [("max_length_8", {"max_length": 8}), ("no_length_given", {})]
-    )
+    @pytest.mark.parametrize(("name", "kwargs"), [("max_length_8", {"max_length": 8}), ("no_length_given", {})])
     def test_lengths(self, checkpoint, name, kwargs):
         expected = recorded(f"{checkpoint}.entrypoint.json")[name]
         assert list(self.call(checkpoint, steps=2, **kwargs).sequences.shape) == expected["shape"]

@@ -138,9 +138,7 @@ def line_tokens(line: str) -> list[tokenize.TokenInfo]:
 
 def docstring_rows(text: str) -> list[tuple[int, int]]:
     documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
-    nodes = [
-        node for node in ast.walk(ast.parse(text)) if isinstance(node, documented) and ast.get_docstring(node)
-    ]
+    nodes = [node for node in ast.walk(ast.parse(text)) if isinstance(node, documented) and ast.get_docstring(node)]
     return [(node.body[0].lineno, node.body[0].end_lineno or 0) for node in nodes]
 
 
@@ -268,8 +266,7 @@ def test_copy_previous_line():
 
 
 CORPUS = [
-    f"def get_{name}(self):\n    value = self.{name}\n    return value\n\n"
-    for name in ("left", "right", "top", "size")
+    f"def get_{name}(self):\n    value = self.{name}\n    return value\n\n" for name in ("left", "right", "top", "size")
 ] * 8 + ["for index in range(count):\n    print(index)\n    total += index\n"] * 20
 
 
@@ -383,9 +380,7 @@ def test_a_report_holds_rows_and_a_summary_of_every_kind():
         HoldoutHole("toolz", "toolz/x.py", text, 10, 19, "line", "assignment"),
     ]
     fill = Prediction("value = 2", 0.5, ((0, 5, 0.9), (8, 9, 0.4)))
-    report = evaluate(
-        lambda prefix, suffix: fill if prefix else "import os  ", holes, predictor="mine", seed=1
-    )
+    report = evaluate(lambda prefix, suffix: fill if prefix else "import os  ", holes, predictor="mine", seed=1)
     first, second = report.rows
     assert (first.exact, first.similarity, first.valid) == (True, 1.0, True)
     assert (second.exact, second.similarity) == (False, pytest.approx(8 / 9))
@@ -420,9 +415,7 @@ def test_the_command_ends_with_one_line_of_json(tokenizer, tmp_path, capsys):
 
 
 def test_reliability_of_known_pairs():
-    pairs = (
-        [(0.95, True)] * 9 + [(0.95, False)] + [(0.25, False)] * 5 + [(0.25, True)] * 5 + [(1.0, True)] * 10
-    )
+    pairs = [(0.95, True)] * 9 + [(0.95, False)] + [(0.25, False)] * 5 + [(0.25, True)] * 5 + [(1.0, True)] * 10
     curve = calibration.reliability(pairs)
     assert [(one.count, one.correct) for one in curve if one.count] == [(10, 0.5), (20, 0.95)]
     assert curve[9].confidence == pytest.approx(0.975)
