@@ -11,10 +11,11 @@ in the holes at the first step.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from model_runtime.backends.interface import HOLE, Backend, Candidates, Past, Window
+from model_runtime.backends.interface import HOLE, PADDING, Backend, Candidates, Past, Window
 from model_runtime.engine.canvas import Canvas, Cell
 from model_runtime.models.families import ModelFacts
 
@@ -77,24 +78,36 @@ class ContextCache:
         wanted = kept[rows]
         self._past_k, self._past_v = backend.keep(k, wanted), backend.keep(v, wanted)
 
-    def step(self, layout: Layout, bias_CV: np.ndarray, bias_rows: list[int]) -> Candidates:
-        """Candidates of the masked cells of `layout`, in its order; `bias_rows` gives each its line of `bias_CV`."""
+    def step(self, layouts: list[Layout], bias_CV: np.ndarray, bias_rows: list[list[int]], **extra: Any) -> Candidates:
+        """Candidates of the masked cells of each layout, in its order; `bias_rows` gives each its line of `bias_CV`.
+
+        Several layouts are variants of one canvas that differ in their holes; they run as one batch over the same
+        keys and values. Rows of candidates beyond a layout's own masks mean nothing.
+        """
         facts = self._backend.facts
-        in_window = layout.in_window if self._past_k is not None else np.ones_like(layout.in_window)
-        row_of = np.cumsum(in_window) - 1
-        rows = [row_of[position - facts.shift] for position, _, _ in layout.masked]
+        windows = [
+            layout.in_window if self._past_k is not None else np.ones_like(layout.in_window) for layout in layouts
+        ]
+        width = max(int(in_window.sum()) for in_window in windows)
+        asked = max(len(layout.masked) for layout in layouts)
+        shape = len(layouts), width
+        ids, positions = np.full(shape, facts.mask_id, np.int64), np.zeros(shape, np.int64)
+        segments = np.full(shape, PADDING, np.int64)
+        rows, lines = np.zeros((len(layouts), asked), np.int64), np.zeros((len(layouts), asked), np.int64)
+        for b, (layout, in_window) in enumerate(zip(layouts, windows, strict=True)):
+            count = int(in_window.sum())
+            ids[b, :count] = layout.ids[in_window]
+            positions[b, :count] = np.flatnonzero(in_window)
+            segments[b, :count] = layout.segments[in_window]
+            row_of = np.cumsum(in_window) - 1
+            for r, (position, _, _) in enumerate(layout.masked):
+                rows[b, r] = row_of[position - facts.shift]
+            lines[b, : len(bias_rows[b])] = bias_rows[b]
         past = None
         if self._past_k is not None and self._past_v is not None:
-            kept = ~in_window
-            past = Past(self._past_k, self._past_v, np.flatnonzero(kept)[None], layout.segments[None, kept])
-        window = Window(
-            ids_BW=layout.ids[None, in_window],
-            positions_BW=np.flatnonzero(in_window)[None],
-            segments_BW=layout.segments[None, in_window],
-            rows_BR=np.array([rows], np.int64),
-            bias_CV=bias_CV,
-            bias_rows_BR=np.array([bias_rows], np.int64),
-            past=past,
-        )
+            kept = [np.flatnonzero(~in_window) for in_window in windows]
+            past_segments = [layout.segments[where] for layout, where in zip(layouts, kept, strict=True)]
+            past = Past(self._past_k, self._past_v, np.stack(kept), np.stack(past_segments))
+        window = Window(ids, positions, segments, rows, bias_CV, lines, past, **extra)
         candidates, _, _ = self._backend.window(window)
         return candidates

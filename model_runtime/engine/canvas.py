@@ -68,7 +68,9 @@ class Canvas:
         return sum(cell.token is None for hole in self.holes for cell in hole.cells)
 
 
-def build_canvas(tokenizer: TextTokenizer, facts: ModelFacts, text: str, ranges: list[Span]) -> Canvas:
+def build_canvas(
+    tokenizer: TextTokenizer, facts: ModelFacts, text: str, ranges: list[Span], heal: bool = True
+) -> Canvas:
     """The canvas of `text` with empty holes at `ranges` (sorted, disjoint), cut to the model's window.
 
     Cells are added by the length policy; healed edges have theirs already.
@@ -84,8 +86,8 @@ def build_canvas(tokenizer: TextTokenizer, facts: ModelFacts, text: str, ranges:
     earliest = 0
     for n, ((start, end), given) in enumerate(zip(plain_ranges, ranges, strict=True)):
         latest = plain_ranges[n + 1][0] if n + 1 < len(ranges) else len(text)
-        head = head_to_heal(tokenizer, text, start, end, earliest)
-        tail = tail_to_heal(tokenizer, text, end, latest)
+        head = head_to_heal(tokenizer, text, start, end, earliest) if heal else 0
+        tail = tail_to_heal(tokenizer, text, end, latest) if heal else 0
         hole = Hole(*given)
         if head:
             add_known(tokenizer, hole, text[start - head : start], first=True)

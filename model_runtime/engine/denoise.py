@@ -32,6 +32,7 @@ class Settings:
 
     options: Options
     policy: str
+    temperature: float
     deadline: float | None  # of time.perf_counter()
     cancel: Cancel | None
     rng: np.random.Generator
@@ -118,7 +119,7 @@ def denoise(
         layout = lay_out(canvas, facts)
         lines = [line_for(hole, settings, bans, steps_left == 1) for hole in canvas.holes]
         bias_CV, bias_rows = bans.for_cells([(cell, lines[n]) for _, n, cell in layout.masked])
-        candidates = cache.step(layout, bias_CV, bias_rows)
+        candidates = cache.step([layout], bias_CV, [bias_rows])
         for row, (_, _, cell) in enumerate(layout.masked):
             cell.guess = int(candidates.ids_BRA[0, row, 0])
             cell.guess_confidence = float(min(1.0, np.exp(candidates.log_probs_BRA[0, row, 0])))
@@ -127,7 +128,7 @@ def denoise(
             candidates,
             threshold=facts.threshold,
             steps_left=steps_left,
-            temperature=options.temperature,
+            temperature=settings.temperature,
             top_p=options.top_p,
             top_k=options.top_k,
             rng=settings.rng,
@@ -141,7 +142,7 @@ def denoise(
                 cell,
                 reveal.token,
                 reveal.confidence,
-                outcome.steps,
+                outcome.steps + 1,
                 facts,
                 options.max_tokens,
             )

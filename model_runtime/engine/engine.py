@@ -6,8 +6,10 @@ result = engine.fill(FillRequest(text=source, holes=[(120, 180)]))
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +17,30 @@ import numpy as np
 from model_runtime.backends.interface import Backend
 from model_runtime.catalog.catalog import find_model
 from model_runtime.engine.cache import ContextCache
-from model_runtime.engine.canvas import build_canvas, frame, hole_fill
+from model_runtime.engine.candidates import enough, variants
+from model_runtime.engine.canvas import Canvas, add_masks, build_canvas, frame, hole_fill
 from model_runtime.engine.denoise import Bans, Cancel, Outcome, Settings, denoise
-from model_runtime.engine.lengths import resolve_policy, start_holes
+from model_runtime.engine.lengths import (
+    LADDER,
+    OTHER_HOLES,
+    measure_bias,
+    probe_lengths,
+    resolve_policy,
+    start_holes,
+)
+from model_runtime.engine.rewrite import parts_to_rewrite
 from model_runtime.models.families import read_facts
 from model_runtime.models.tokenizer import TextTokenizer
-from model_runtime.protocol import FillRequest, FillResult, Frame, ModelError
+from model_runtime.protocol import (
+    End,
+    FillRequest,
+    FillResult,
+    Frame,
+    HoleFill,
+    ModelError,
+    Options,
+    RewriteRequest,
+)
 
 
 class Engine:
@@ -34,6 +54,7 @@ class Engine:
             )
         self.backend, self.tokenizer, self.facts = backend, tokenizer, facts
         self._bans = Bans(facts, tokenizer)
+        self._probe_bias = facts.probe_bias
         self._load_ms = load_ms
 
     @classmethod
@@ -52,38 +73,111 @@ class Engine:
                 return message
         raise AssertionError("a stream ends with a result")
 
+    def rewrite(self, request: RewriteRequest, cancel: Cancel | None = None) -> FillResult:
+        """Write a range anew; the result's holes are the parts of the range that were open to change."""
+        return self.fill(self.rewriting(request), cancel)
+
+    def rewriting(self, request: RewriteRequest) -> FillRequest:
+        """The fill that a rewrite is: its least likely parts (see rewrite.py) become holes."""
+        request.check()
+        holes = parts_to_rewrite(self.backend, self.tokenizer, self._bans, request)
+        shared = {field.name: getattr(request, field.name) for field in fields(Options)}
+        return FillRequest(**shared, text=request.text, holes=holes)
+
     def stream(self, request: FillRequest, cancel: Cancel | None = None) -> Iterator[Frame | FillResult]:
-        """Yield a Frame after each denoising step if the request wants frames, and the result last."""
+        """Yield a Frame after each denoising step if the request wants frames, and the result last.
+
+        Where several candidates are made (probed lengths, alternatives), frames show each in turn.
+        """
         start = time.perf_counter()
         request.check()
         policy = resolve_policy(request.length, self.facts)
-        canvas = build_canvas(self.tokenizer, self.facts, request.text, request.holes)
-        start_holes(canvas.holes, policy, request.max_tokens, self.facts)
+        empty = build_canvas(self.tokenizer, self.facts, request.text, request.holes)
         deadline = None if request.deadline_ms is None else start + request.deadline_ms / 1000
-        settings = Settings(request, policy, deadline, cancel, np.random.default_rng(request.seed))
-        cache = ContextCache(self.backend, canvas, request.cache == "on")
+        cache, lengths = self._first_look(empty, policy, request)
         encoded = time.perf_counter()
-        outcome = Outcome()
-        newline = self.tokenizer.newline_id
-        for _ in denoise(self.backend, cache, canvas, self._bans, settings, outcome, newline):
-            if request.frames:
-                expected = max(request.steps or 0, outcome.steps + canvas.masked())
-                yield frame(canvas, self.tokenizer, self.facts, outcome.steps, expected)
+        made: list[Made] = []
+        for variant in variants(request, lengths, policy == "probe"):
+            canvas = copy.deepcopy(empty)
+            start_holes(canvas.holes, list(variant.lengths), request.max_tokens)
+            rng = np.random.default_rng(variant.seed)
+            settings = Settings(request, policy, variant.temperature, deadline, cancel, rng)
+            outcome = Outcome()
+            newline = self.tokenizer.newline_id
+            for _ in denoise(self.backend, cache, canvas, self._bans, settings, outcome, newline):
+                if request.frames:
+                    expected = max(request.steps or 0, outcome.steps + canvas.masked())
+                    yield frame(canvas, self.tokenizer, self.facts, outcome.steps, expected)
+            if made and outcome.end in ("cancelled", "deadline"):
+                break  # what is whole is better than what is half done
+            made.append(self._finish(canvas, policy, variant.lengths, outcome, request))
+            if outcome.end in ("cancelled", "deadline"):
+                break
+            if enough(request, [one.holes for one in made], policy == "probe"):
+                break
+        ranked = self._rank(request, made)
         done = time.perf_counter()
-        holes = [
-            hole_fill(hole, self.tokenizer, self.facts, policy, canvas.line_end, request.max_lines)
-            for hole in canvas.holes
-        ]
-        end = outcome.end
-        if end in ("complete", "max_tokens") and not any(hole.text for hole in holes):
-            end = "empty"
         timing = {
             "load": round(self._load_ms, 2),
             "encode": round((encoded - start) * 1000, 2),
             "denoise": round((done - encoded) * 1000, 2),
             "total": round((done - start) * 1000, 2),
         }
-        yield FillResult(holes, [], end, outcome.steps, self.facts.name, request.seed, timing)
+        best, others = ranked[0], [one.holes for one in ranked[1 : request.alternatives]]
+        yield FillResult(best.holes, others, best.end, best.steps, self.facts.name, request.seed, timing)
+
+    def _first_look(self, empty: Canvas, policy: str, request: FillRequest) -> tuple[ContextCache, list[int]]:
+        """The cache of the context, and how many masks each hole starts with."""
+        enabled = request.cache == "on"
+        if policy == "probe":
+            cache = ContextCache(self.backend, with_masks(empty, OTHER_HOLES), enabled)
+            if self._probe_bias is None:
+                self._probe_bias = measure_bias(self.backend, self.tokenizer, self._bans, LADDER[-1])
+            bias = tuple(pair for pair in self._probe_bias if pair[0] <= request.max_tokens)
+            return cache, probe_lengths(cache, empty, self.facts, self._bans, bias)
+        length = int(policy[6:]) if policy.startswith("fixed:") else self.facts.start_masks
+        return ContextCache(self.backend, with_masks(empty, length), enabled), [length] * len(empty.holes)
+
+    def _finish(
+        self, canvas: Canvas, policy: str, lengths: tuple[int, ...], outcome: Outcome, request: FillRequest
+    ) -> Made:
+        """The fills of a denoised canvas, and how it ended."""
+        holes = []
+        for hole, length in zip(canvas.holes, lengths, strict=True):
+            told = f"probe:{length}" if policy == "probe" else policy
+            holes.append(hole_fill(hole, self.tokenizer, self.facts, told, canvas.line_end, request.max_lines))
+        end = outcome.end
+        if end in ("complete", "max_tokens") and not any(hole.text for hole in holes):
+            end = "empty"
+        return Made(holes, end, outcome.steps)
+
+    def _rank(self, request: FillRequest, made: list[Made]) -> list[Made]:
+        """The candidates, best first, each text once."""
+        if len(made) == 1:
+            return made
+        from model_runtime.engine.ranking import rank  # the parsers load only where there is something to rank
+        from model_runtime.engine.syntax import language_of
+
+        ordered = rank(request.text, [one.holes for one in made], language_of(request.path, request.language))
+        by_holes = {id(one.holes): one for one in made}
+        return [by_holes[id(holes)] for holes in ordered]
+
+
+@dataclass
+class Made:
+    """One candidate: its fills, how it ended, after how many steps."""
+
+    holes: list[HoleFill]
+    end: End
+    steps: int
+
+
+def with_masks(empty: Canvas, length: int) -> Canvas:
+    """A canvas with masks in its holes: what a model with full attention sees when its context is encoded."""
+    canvas = copy.deepcopy(empty)
+    for hole in canvas.holes:
+        add_masks(hole, length)
+    return canvas
 
 
 def load_backend(folder: Path, backend: str, threads: int | None) -> Backend:

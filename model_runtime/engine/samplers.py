@@ -20,7 +20,6 @@ import numpy as np
 
 from model_runtime.backends.interface import Candidates
 
-
 RESIZE_SURE = 0.5  # a mask becomes two, or goes away, only when that is more likely than every text together
 
 

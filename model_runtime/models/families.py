@@ -30,6 +30,7 @@ class ModelFacts:
     delete_id: int | None = None
     threshold: float = 0.9  # of the threshold sampler
     start_masks: int = 16  # a hole's first length when it can grow and shrink
+    probe_bias: tuple[tuple[int, float], ...] | None = None  # lengths.py: mean first-step confidence by length
 
 
 def read_facts(folder: Path) -> ModelFacts:
@@ -74,4 +75,5 @@ def read_facts(folder: Path) -> ModelFacts:
         delete_id=config.get("delete_token_id"),
         threshold=decoding.get("threshold", 0.9),
         start_masks=decoding.get("start_masks", 16),
+        probe_bias=tuple((int(n), float(b)) for n, b in decoding["probe_bias"]) if "probe_bias" in decoding else None,
     )
