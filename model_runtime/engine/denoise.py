@@ -132,6 +132,7 @@ def denoise(
             top_p=options.top_p,
             top_k=options.top_k,
             rng=settings.rng,
+            holes_R=np.array([n for _, n, _ in layout.masked]),
             resizing=tuple(i for i in (facts.expand_id, facts.delete_id) if i is not None),
         )
         # from the right, so that what a reveal removes lies behind those still to come

@@ -66,7 +66,7 @@ class Engine:
         loaded = load_backend(folder, backend, threads)
         return cls(loaded, tokenizer, (time.perf_counter() - start) * 1000)
 
-    def fill(self, request: FillRequest, cancel: Cancel | None = None) -> FillResult:
+    def fill(self, request: FillRequest | RewriteRequest, cancel: Cancel | None = None) -> FillResult:
         """Fill every hole of the request, all in one canvas; RequestError if the request cannot be served."""
         for message in self.stream(request, cancel):
             if isinstance(message, FillResult):
@@ -75,26 +75,26 @@ class Engine:
 
     def rewrite(self, request: RewriteRequest, cancel: Cancel | None = None) -> FillResult:
         """Write a range anew; the result's holes are the parts of the range that were open to change."""
-        return self.fill(self.rewriting(request), cancel)
+        return self.fill(request, cancel)
 
-    def rewriting(self, request: RewriteRequest) -> FillRequest:
-        """The fill that a rewrite is: its least likely parts (see rewrite.py) become holes."""
-        request.check()
-        holes = parts_to_rewrite(self.backend, self.tokenizer, self._bans, request)
-        shared = {field.name: getattr(request, field.name) for field in fields(Options)}
-        return FillRequest(**shared, text=request.text, holes=holes)
-
-    def stream(self, request: FillRequest, cancel: Cancel | None = None) -> Iterator[Frame | FillResult]:
+    def stream(
+        self, request: FillRequest | RewriteRequest, cancel: Cancel | None = None
+    ) -> Iterator[Frame | FillResult]:
         """Yield a Frame after each denoising step if the request wants frames, and the result last.
 
         Where several candidates are made (probed lengths, alternatives), frames show each in turn.
         """
         start = time.perf_counter()
         request.check()
+        starts: list[int] | None = None
+        if isinstance(request, RewriteRequest):
+            holes, starts = parts_to_rewrite(self.backend, self.tokenizer, self._bans, request)
+            shared = {field.name: getattr(request, field.name) for field in fields(Options)}
+            request = FillRequest(**shared, text=request.text, holes=holes)
         policy = resolve_policy(request.length, self.facts)
         empty = build_canvas(self.tokenizer, self.facts, request.text, request.holes)
         deadline = None if request.deadline_ms is None else start + request.deadline_ms / 1000
-        cache, lengths = self._first_look(empty, policy, request)
+        cache, lengths = self._first_look(empty, policy, request, starts)
         encoded = time.perf_counter()
         made: list[Made] = []
         for variant in variants(request, lengths, policy == "probe"):
@@ -126,8 +126,10 @@ class Engine:
         best, others = ranked[0], [one.holes for one in ranked[1 : request.alternatives]]
         yield FillResult(best.holes, others, best.end, best.steps, self.facts.name, request.seed, timing)
 
-    def _first_look(self, empty: Canvas, policy: str, request: FillRequest) -> tuple[ContextCache, list[int]]:
-        """The cache of the context, and how many masks each hole starts with."""
+    def _first_look(
+        self, empty: Canvas, policy: str, request: FillRequest, starts: list[int] | None
+    ) -> tuple[ContextCache, list[int]]:
+        """The cache of the context, and how many masks each hole starts with: `starts`, where text is rewritten."""
         enabled = request.cache == "on"
         if policy == "probe":
             cache = ContextCache(self.backend, with_masks(empty, OTHER_HOLES), enabled)
@@ -135,8 +137,11 @@ class Engine:
                 self._probe_bias = measure_bias(self.backend, self.tokenizer, self._bans, LADDER[-1])
             bias = tuple(pair for pair in self._probe_bias if pair[0] <= request.max_tokens)
             return cache, probe_lengths(cache, empty, self.facts, self._bans, bias)
-        length = int(policy[6:]) if policy.startswith("fixed:") else self.facts.start_masks
-        return ContextCache(self.backend, with_masks(empty, length), enabled), [length] * len(empty.holes)
+        if policy.startswith("fixed:"):
+            lengths = [int(policy[6:])] * len(empty.holes)
+        else:
+            lengths = starts or [self.facts.start_masks] * len(empty.holes)
+        return ContextCache(self.backend, with_masks(empty, lengths[0]), enabled), lengths
 
     def _finish(
         self, canvas: Canvas, policy: str, lengths: tuple[int, ...], outcome: Outcome, request: FillRequest

@@ -19,21 +19,25 @@ from model_runtime.models.tokenizer import TextTokenizer
 from model_runtime.protocol import RequestError, RewriteRequest, Span
 
 
-def parts_to_rewrite(backend: Backend, tokenizer: TextTokenizer, bans: Bans, request: RewriteRequest) -> list[Span]:
-    """The holes (character ranges, sorted and disjoint) that a rewrite of `request.range` opens."""
+def parts_to_rewrite(
+    backend: Backend, tokenizer: TextTokenizer, bans: Bans, request: RewriteRequest
+) -> tuple[list[Span], list[int]]:
+    """The holes (character ranges, sorted and disjoint) that a rewrite opens, and how many tokens stand in each."""
     if request.instruction is not None:
         raise RequestError(f"{backend.facts.name} takes no instruction")
     start, end = request.range
-    if request.strength == 1:
-        return [(start, end)]
     plain, origin = plain_text(request.text[start:end], start)
     tokens = tokenizer.encode(plain)
+    if request.strength == 1:
+        return [(start, end)], [len(tokens)]
     scores = token_scores(backend, tokenizer, bans, request, tokens)
     count = math.ceil(request.strength * len(tokens))
     opened = set(np.argsort(scores, kind="stable")[:count].tolist())
     pieces = [tokenizer.token_bytes[token] for token in tokens]
     _, spans = decode_tokens(b"".join(pieces), pieces, 0, sum(map(len, pieces)))
-    return [(origin[a], origin[b]) for a, b in runs([spans[n] for n in sorted(opened)])]
+    open_spans = runs([spans[n] for n in sorted(opened)])
+    counts = [sum(a <= spans[n][0] < b for n in opened) for a, b in open_spans]
+    return [(origin[a], origin[b]) for a, b in open_spans], counts
 
 
 def plain_text(text: str, start: int) -> tuple[str, list[int]]:

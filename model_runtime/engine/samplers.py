@@ -1,6 +1,7 @@
 """Which masks are revealed in a step, from the candidates that a backend returned. numpy only.
 
-- `threshold` reveals every mask whose probability reaches a bound, at least one a step (Fast-dLLM, arXiv 2505.22618).
+- `threshold` reveals every mask whose probability reaches a bound, at least one a step in every hole (Fast-dLLM, arXiv
+  2505.22618).
 - `maskgit_plus`, `topk_margin`, `entropy` reveal the surest few by probability, by the gap between the two best, by
   negative entropy; as many a step as the number of steps asks for.
 - `origin` reveals each mask with the same probability, in random order.
@@ -69,13 +70,14 @@ def reveals(
     top_k: int | None = None,
     rng: np.random.Generator,
     resizing: tuple[int, ...] = (),
+    holes_R: np.ndarray | None = None,
 ) -> list[Reveal]:
     """The reveals of one step over all masked rows (batch 1), at least one.
 
     A row whose choice is one of the `resizing` ids (expand, delete) takes its best text instead unless the model is
     sure (RESIZE_SURE): early in a fill these ids are likely everywhere and certain nowhere.
 
-    `steps_left` counts this step; none means as many steps as the sampler needs: for `threshold` until all is sure,
+    `holes_R` is the number of the hole that each row belongs to. `steps_left` counts this step; none means as many steps as the sampler needs: for `threshold` until all is sure,
     for the others one mask a step.
     """
     ids_RA, log_probs_RA = candidates.ids_BRA[0], candidates.log_probs_BRA[0]
@@ -95,10 +97,12 @@ def reveals(
             "topk_margin": candidates.margin_BR[0],
             "entropy": -candidates.entropy_BR[0],
         }[sampler]
-        count = math.ceil(rows / steps_left) if steps_left is not None else 1
+        order_R = np.argsort(-order_by, kind="stable")
+        chosen = order_R[: math.ceil(rows / steps_left) if steps_left is not None else 1]
         if sampler == "threshold":
-            count = max(count, int((probability_R >= threshold).sum()))
-        chosen = np.argsort(-order_by, kind="stable")[:count]
+            sure = np.flatnonzero(probability_R >= threshold)
+            first_of_holes = order_R[np.unique(holes_R[order_R], return_index=True)[1]] if holes_R is not None else []
+            chosen = np.unique(np.concatenate([chosen, sure, first_of_holes]).astype(np.int64))
     return [Reveal(int(row), int(ids_RA[row, choice_R[row]]), float(min(1.0, probability_R[row]))) for row in chosen]
 
 
