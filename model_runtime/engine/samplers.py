@@ -77,8 +77,8 @@ def reveals(
     A row whose choice is one of the `resizing` ids (expand, delete) takes its best text instead unless the model is
     sure (RESIZE_SURE): early in a fill these ids are likely everywhere and certain nowhere.
 
-    `holes_R` is the number of the hole that each row belongs to. `steps_left` counts this step; none means as many steps as the sampler needs: for `threshold` until all is sure,
-    for the others one mask a step.
+    `holes_R` is the number of the hole that each row belongs to. `steps_left` counts this step; none means as many
+    steps as the sampler needs: for `threshold` until all is sure, for the others one mask a step.
     """
     ids_RA, log_probs_RA = candidates.ids_BRA[0], candidates.log_probs_BRA[0]
     rows = len(ids_RA)
@@ -101,8 +101,9 @@ def reveals(
         chosen = order_R[: math.ceil(rows / steps_left) if steps_left is not None else 1]
         if sampler == "threshold":
             sure = np.flatnonzero(probability_R >= threshold)
-            first_of_holes = order_R[np.unique(holes_R[order_R], return_index=True)[1]] if holes_R is not None else []
-            chosen = np.unique(np.concatenate([chosen, sure, first_of_holes]).astype(np.int64))
+            holes_R = np.zeros(rows, np.int64) if holes_R is None else holes_R
+            first_of_holes = order_R[np.unique(holes_R[order_R], return_index=True)[1]]
+            chosen = np.unique(np.concatenate([chosen, sure, first_of_holes]))
     return [Reveal(int(row), int(ids_RA[row, choice_R[row]]), float(min(1.0, probability_R[row]))) for row in chosen]
 
 
