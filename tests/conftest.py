@@ -15,8 +15,8 @@ from model_runtime.models.tokenizer import TextTokenizer
 settings.register_profile("diffill", deadline=None, database=None, derandomize=True, max_examples=60)
 settings.load_profile("diffill")
 
-TOKENS = 400  # ids of the small tokenizer
-VOCABULARY = 408  # rows of the tiny models' heads: eight ids without a token
+TOKENS = 380  # ids of the small tokenizer
+VOCABULARY = 388  # rows of the tiny models' heads: eight ids without a token
 PAD, BOS, MASK, EXPAND, DELETE = range(5)
 
 SNIPPET = """\
@@ -43,7 +43,7 @@ for number in range(10):
 
 @pytest.fixture(scope="session")
 def tokenizer_path(tmp_path_factory) -> Path:
-    """tokenizer.json of a byte-level BPE of 400 ids, trained on a few lines of code."""
+    """tokenizer.json of a byte-level BPE of 380 ids, trained on a few lines of code."""
     from training.corpus.tokenizer import train_tokenizer
 
     path = tmp_path_factory.mktemp("tokenizer") / "tokenizer.json"

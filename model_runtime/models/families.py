@@ -46,34 +46,80 @@ def read_facts(folder: Path) -> ModelFacts:
         raise ModelError(f"{path} is not a JSON object")
     if config.get("model_type") != "Dream":
         raise ModelError(f"{path} names the model type {config.get('model_type')!r}; supported is Dream")
-    mask_id = config.get("mask_token_id")
-    if mask_id is None:
+    if config.get("mask_token_id") is None:
         raise ModelError(f"{path} names no mask_token_id, so the model cannot fill holes")
-    sizes = {}
-    for key in ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads"):
-        value = config.get(key)
-        if not isinstance(value, int) or value < 1:
-            raise ModelError(f"{path} needs {key} as a positive number, not {value!r}")
-        sizes[key] = value
-    if not 0 <= mask_id < sizes["vocab_size"]:
-        raise ModelError(f"{path} names mask_token_id {mask_id}, beyond its vocabulary of {sizes['vocab_size']}")
     decoding = config.get("diffill", {})
+    if not isinstance(decoding, dict):
+        raise ModelError(f"{path} needs diffill as a JSON object, not {decoding!r}")
+    vocabulary, width = positive(path, config, "vocab_size"), positive(path, config, "hidden_size")
+    heads = positive(path, config, "num_attention_heads")
+    kv_heads = positive(path, config, "num_key_value_heads", heads)
+    positions = positive(path, config, "max_position_embeddings", 2048)
+    if width % heads:
+        raise ModelError(f"{path} needs num_attention_heads that divide hidden_size, not {heads} in {width}")
+    if heads % kv_heads:
+        raise ModelError(f"{path} needs num_key_value_heads that divide the {heads} heads, not {kv_heads}")
+    attention, shift = config.get("attention", "full"), config.get("shift", True)
+    if attention not in ("full", "context_blind"):
+        raise ModelError(f"{path} needs attention as full or context_blind, not {attention!r}")
+    if not isinstance(shift, bool):
+        raise ModelError(f"{path} needs shift as true or false, not {shift!r}")
+    ids = {}
+    for key in ("mask_token_id", "bos_token_id", "pad_token_id", "expand_token_id", "delete_token_id"):
+        value = config.get(key)
+        if value is not None and not (whole(value) and 0 <= value < vocabulary):
+            raise ModelError(f"{path} names {key} {value!r}, which is no id of its vocabulary of {vocabulary}")
+        ids[key] = value
+    name, threshold = decoding.get("name", folder.name), decoding.get("threshold", 0.9)
+    if not isinstance(name, str):
+        raise ModelError(f"{path} needs diffill.name as text, not {name!r}")
+    if not isinstance(threshold, int | float) or not 0 < threshold <= 1:
+        raise ModelError(f"{path} needs diffill.threshold above 0 and not above 1, not {threshold!r}")
     return ModelFacts(
-        name=decoding.get("name", folder.name),
-        mask_id=mask_id,
-        vocabulary=sizes["vocab_size"],
-        tokenizer_size=config.get("tokenizer_size") or sizes["vocab_size"],
-        context_length=decoding.get("context_length", config.get("max_position_embeddings", 2048)),
-        layers=sizes["num_hidden_layers"],
-        kv_heads=config.get("num_key_value_heads") or sizes["num_attention_heads"],
-        head_width=sizes["hidden_size"] // sizes["num_attention_heads"],
-        shift=config.get("shift", True),
-        context_blind=config.get("attention", "full") == "context_blind",
-        bos_id=config.get("bos_token_id"),
-        pad_id=config.get("pad_token_id"),
-        expand_id=config.get("expand_token_id"),
-        delete_id=config.get("delete_token_id"),
-        threshold=decoding.get("threshold", 0.9),
-        start_masks=decoding.get("start_masks", 16),
-        probe_bias=tuple((int(n), float(b)) for n, b in decoding["probe_bias"]) if "probe_bias" in decoding else None,
+        name=name,
+        mask_id=ids["mask_token_id"],
+        vocabulary=vocabulary,
+        tokenizer_size=positive(path, config, "tokenizer_size", vocabulary),
+        context_length=positive(path, decoding, "context_length", positions),
+        layers=positive(path, config, "num_hidden_layers"),
+        kv_heads=kv_heads,
+        head_width=width // heads,
+        shift=shift,
+        context_blind=attention == "context_blind",
+        bos_id=ids["bos_token_id"],
+        pad_id=ids["pad_token_id"],
+        expand_id=ids["expand_token_id"],
+        delete_id=ids["delete_token_id"],
+        threshold=threshold,
+        start_masks=positive(path, decoding, "start_masks", 16),
+        probe_bias=probe_bias(path, decoding),
     )
+
+
+def whole(value: Any) -> bool:
+    """Whether a JSON value is a whole number: true and false, which Python counts as such, are not."""
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def positive(path: Path, config: dict[str, Any], key: str, default: int | None = None) -> int:
+    """The whole number from 1 at `key`; where it is missing or null, the default."""
+    value = config.get(key)
+    if value is None and default is not None:
+        return default
+    if not whole(value) or value < 1:
+        raise ModelError(f"{path} needs {key} as a positive number, not {value!r}")
+    return value
+
+
+def probe_bias(path: Path, decoding: dict[str, Any]) -> tuple[tuple[int, float], ...] | None:
+    """The pairs (length, confidence) that came with the model."""
+    pairs = decoding.get("probe_bias")
+    if pairs is None:
+        return None
+    try:
+        bias = tuple((int(length), float(confidence)) for length, confidence in pairs)
+    except (TypeError, ValueError):
+        bias = ()
+    if not bias or any(length < 1 or not confidence > 0 for length, confidence in bias):
+        raise ModelError(f"{path} needs diffill.probe_bias as pairs of a length and a confidence")
+    return bias

@@ -42,17 +42,19 @@ class TextTokenizer:
             raise ModelError(f"the tokenizer {path} cannot be read: {error}") from error
         self._tokenizer.encode_special_tokens = True  # the text "<|mask|>" is eight characters like any others
         vocabulary = self._tokenizer.get_vocab(with_added_tokens=True)
+        if not vocabulary:
+            raise ModelError(f"the tokenizer {path} has no tokens")
         self.size = max(vocabulary.values()) + 1
-        special = {i for i, token in self._tokenizer.get_added_tokens_decoder().items() if token.special}
+        added = self._tokenizer.get_added_tokens_decoder()
         alphabet = byte_alphabet()
         self.token_bytes: list[bytes] = [b""] * self.size
         self.text_ids: list[int] = []  # ids that stand for text
         for token, i in vocabulary.items():
-            if i in special:
+            if i in added and added[i].special:
                 continue
-            if all(character in alphabet for character in token):
+            if i not in added and all(character in alphabet for character in token):
                 self.token_bytes[i] = bytes(alphabet[character] for character in token)
-            else:  # an added token, kept as text
+            else:  # an added token is kept as text
                 self.token_bytes[i] = token.encode()
             if self.token_bytes[i]:
                 self.text_ids.append(i)
