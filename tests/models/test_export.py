@@ -166,7 +166,7 @@ def test_a_spoilt_graph_is_refused(tiny_models, tmp_path, spoil):
     whole = (folder / "model.onnx").read_bytes()
     data = {"truncated": whole[: len(whole) // 2], "garbage": b"\x00\x01garbage" * 100, "empty": b""}[spoil]
     (tmp_path / "model.onnx").write_bytes(data)
-    with pytest.raises(ModelError, match="ONNX model|window graph") as refused:
+    with pytest.raises(ModelError, match=r"ONNX model|window graph") as refused:
         OnnxBackend(tmp_path)
     assert "\n" not in str(refused.value)
 
