@@ -8,6 +8,7 @@ Legend as in `model_runtime/models/dream.py`; A candidates a row, C biases.
 from __future__ import annotations
 
 import argparse
+import logging
 import warnings
 from pathlib import Path
 
@@ -97,6 +98,7 @@ def export_onnx(model: DreamModel, path: Path) -> None:
         "bias_rows": {0: B, 1: R},
         "targets": {0: B, 1: R},
     }
+    logging.disable(logging.WARNING)  # the exporter reports every node that it folds
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
@@ -108,6 +110,7 @@ def export_onnx(model: DreamModel, path: Path) -> None:
             dynamo=True,
             verbose=False,
         )
+    logging.disable(logging.NOTSET)
     assert program is not None
     program.save(str(path), external_data=False)
 
