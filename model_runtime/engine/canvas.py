@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 from dataclasses import dataclass, field
 
 from model_runtime.engine.context import between_tokens, first_tokens, last_tokens
@@ -222,13 +223,17 @@ def cut_lines(text: str, infos: list[TokenInfo], max_lines: int) -> tuple[str, l
 
 def with_line_ends(text: str, infos: list[TokenInfo], line_end: str) -> tuple[str, list[TokenInfo]]:
     """The text with its newlines written as `line_end`, and the tokens' offsets moved along."""
-    extra = len(line_end) - 1
 
     def move(offset: int) -> int:
-        return offset + extra * text.count("\n", 0, offset)
+        return len(written(text[:offset], line_end))
 
     moved = [TokenInfo(move(i.start), move(i.end), i.confidence, i.step) for i in infos]
-    return text.replace("\n", line_end), moved
+    return written(text, line_end), moved
+
+
+def written(text: str, line_end: str) -> str:
+    """The text with its line ends written as `line_end`; CRLF that the model wrote itself stays one."""
+    return re.sub(r"(?<!\r)\n", line_end, text) if line_end != "\n" else text
 
 
 def frame(canvas: Canvas, tokenizer: TextTokenizer, facts: ModelFacts, step: int, steps: int) -> Frame:
@@ -247,7 +252,7 @@ def frame(canvas: Canvas, tokenizer: TextTokenizer, facts: ModelFacts, step: int
                 run += piece
                 continue
             if run:
-                piece_text = run.decode(errors="ignore").replace("\n", canvas.line_end)
+                piece_text = written(run.decode(errors="ignore"), canvas.line_end)
                 if piece_text:
                     settled.append((len(shown), len(shown) + len(piece_text)))
                 shown, run = shown + piece_text, b""

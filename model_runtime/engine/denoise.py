@@ -187,4 +187,5 @@ def limit_lines(hole: Hole, max_lines: int | None, newline: int | None) -> None:
         lines += cell.token == newline
         if lines == max_lines:
             del hole.cells[n:]
+            hole.tail = b""  # its cell went too: what the text ends with now repeats nothing
             return
