@@ -225,7 +225,7 @@ def locate(text: str, characters: Callable[[int], int], name: str, node: Node, b
     start, end = characters(outer.start_byte), characters(outer.end_byte)
     low, high = characters(body.start_byte), characters(body.end_byte)
     if text[low : low + 1] == "{" and body.type != "object":
-        closed = text[high - 1] == "}" and high - low >= 2
+        closed = body.children[-1].type == "}" and not body.children[-1].is_missing
         inside = trim(text, low + 1, high - closed)
         return FunctionRange(name, start, end, low + 1, inside)
     marks = [child for child in (body.parent.children if body.parent else []) if child.type in (":", "=>")]
@@ -236,9 +236,11 @@ def locate(text: str, characters: Callable[[int], int], name: str, node: Node, b
         return FunctionRange(name, start, end, signature_end, (low, high))
     docstring = find_docstring(body, characters)
     begin = docstring[1] if docstring else signature_end
-    rest = REST_OF_LINE.match(text, begin, high)
-    first = rest.end() if rest and rest.end() < high else begin
-    return FunctionRange(name, start, end, signature_end, (first, high if first > begin else begin), docstring)
+    rest = REST_OF_LINE.match(text, begin, max(begin, high))
+    assert rest  # it matches nothing, too
+    first = rest.end()
+    inside = (first, high) if first < high else (begin, begin)
+    return FunctionRange(name, start, max(end, begin), signature_end, inside, docstring)
 
 
 def trim(text: str, start: int, end: int) -> Span:
