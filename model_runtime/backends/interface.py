@@ -11,11 +11,11 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from model_runtime.models.families import CANDIDATES as CANDIDATES  # A
 from model_runtime.models.families import ModelFacts
 
 HOLE = -1  # segment of rows that see everything
 PADDING = -2  # segment of rows that nobody sees
-CANDIDATES = 64  # A: ids that come back for each row
 BANNED = -1e9  # added to a logit that must not win
 
 

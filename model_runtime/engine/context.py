@@ -18,7 +18,8 @@ def line_cut_start(text: str, start: int) -> int:
 def last_tokens(tokenizer: TextTokenizer, text: str, budget: int) -> list[int]:
     """At most `budget` tokens before a hole, from the start of a line where there is one."""
     reach = max(0, len(text) - budget * CHARACTERS_A_TOKEN)
-    ids = tokenizer.encode(text[line_cut_start(text, reach) if reach else 0 :])
+    start = line_cut_start(text, reach) if reach else 0
+    ids = tokenizer.encode(text[start if start < len(text) else reach :])  # no line starts within reach: its near part
     if len(ids) <= budget:
         return ids
     ids = ids[len(ids) - budget :] if budget else []

@@ -15,8 +15,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from model_runtime.backends.interface import CANDIDATES
 from model_runtime.models.dream import DreamModel
+from model_runtime.models.families import CANDIDATES
 
 INPUTS = (
     "ids",

@@ -9,6 +9,8 @@ from typing import Any
 
 from model_runtime.protocol import ModelError
 
+CANDIDATES = 64  # ids that come back for each masked row, out of a whole vocabulary
+
 
 @dataclass(frozen=True)
 class ModelFacts:
