@@ -69,6 +69,12 @@ def requests(draw, **fixed):
     return FillRequest(text=text, holes=holes, **options | fixed)
 
 
+@pytest.fixture(scope="session")
+def fake_engine(tokenizer):
+    """An engine over hashed logits; holes may grow and shrink."""
+    return Engine(FakeBackend(), tokenizer)
+
+
 class Watched:
     """A fill that is looked at after every step: its canvases, frames and result."""
 
