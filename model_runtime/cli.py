@@ -17,7 +17,10 @@ from model_runtime.protocol import DiffillError, RequestError
 
 # name, help, "module:function"; the function takes the arguments after the name and returns the exit code.
 # Modules are imported when their sub-command is asked for, so that each pays only for what it uses.
-COMMANDS = (("fill", "fill the holes of a file", "model_runtime.commands.fill:main"),)
+COMMANDS = (
+    ("fill", "fill the holes of a file", "model_runtime.commands.fill:main"),
+    ("rewrite", "write lines or a function of a file anew", "model_runtime.commands.rewrite:main"),
+)
 
 
 def main(argv: list[str] | None = None) -> int:

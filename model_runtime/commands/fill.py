@@ -48,12 +48,12 @@ def make_parser() -> Parser:
     return parser
 
 
-def main(argv: list[str], load: Callable[[str], FillEngine] = load_engine) -> int:
+def main(argv: list[str], load: Callable[[str, str], FillEngine] = load_engine) -> int:
     """Run `diffill fill ARGV…` and return the exit code; whatever can be refused is, before a model loads."""
     args = make_parser().parse_args(argv)
     source = read_source(args.file, args.write)
     holes = find_holes(source, args.at, args.lines, args.marker)
     request = FillRequest(text=source.text, holes=holes, **request_options(args, source))
     request.check()
-    result, interrupted = run_request(load(args.model), request, source, args.trace, args.color)
+    result, interrupted = run_request(load(args.model, args.backend), request, source, args.trace, args.color)
     return deliver(args, source, result, interrupted)

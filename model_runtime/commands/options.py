@@ -50,6 +50,13 @@ def add_sampling_options(parser: argparse.ArgumentParser) -> None:
         default="embedded",
         help="a model's name or folder (default: embedded)",
     )
+    group.add_argument(
+        "--backend",
+        choices=("auto", "onnx", "torch"),
+        default="auto",
+        help="what runs the model (default: auto, ONNX where the model has it)",
+    )
+    group.add_argument("--language", metavar="NAME", help="the file's language (default: from its name)")
     group.add_argument("--steps", type=whole_number, metavar="N", help="denoising steps (default: as needed)")
     group.add_argument(
         "--max-tokens",
@@ -73,6 +80,9 @@ def add_sampling_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--top-p", type=real_number, metavar="P", help="sample within this share of probability")
     group.add_argument("--top-k", type=whole_number, metavar="K", help="sample among the K likeliest tokens")
     group.add_argument("--seed", type=whole_number, metavar="N", default=0, help="same seed, same answer (0)")
+    group.add_argument(
+        "--alternatives", type=whole_number, metavar="N", default=1, help="candidates, the best one first (default: 1)"
+    )
     group.add_argument("--budget-ms", type=real_number, metavar="N", help="answer with what there is after N ms")
     group.add_argument(
         "--cache",
@@ -104,9 +114,11 @@ def request_options(args: argparse.Namespace, source: Source) -> dict[str, Any]:
         "temperature": args.temperature,
         "top_p": args.top_p,
         "top_k": args.top_k,
+        "alternatives": args.alternatives,
         "seed": args.seed,
         "deadline_ms": args.budget_ms,
         "cache": args.cache,
+        "language": args.language,
         "path": None if source.path is None else str(source.path),
         "frames": args.trace,
     }

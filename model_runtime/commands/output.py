@@ -32,6 +32,8 @@ STOPPED_BY = {
     "superseded": "stopped by another request",
     "max_tokens": "stopped at the most tokens a hole may get",
 }
+MANY = 4  # holes from which on the summary tells their confidences together
+SHOWN = 100  # characters of a further candidate
 
 
 def deliver(args: argparse.Namespace, source: Source, result: FillResult, interrupted: bool = False) -> int:
@@ -56,7 +58,13 @@ def deliver(args: argparse.Namespace, source: Source, result: FillResult, interr
     if not offered:
         tell(f"nothing to offer: {NOTHING_BECAUSE.get(result.end, 'the model left every hole empty')}")
         return 1
-    tell(summary(source, result))
+    notes = ["no change"] if text == source.text else []
+    if args.alternatives > 1:
+        notes.append(count(len(result.alternatives), "further candidate"))
+    tell(", ".join([summary(source, result), *notes]))
+    if not (args.json or args.stdout or args.write):
+        for number, holes in enumerate(result.alternatives, start=2):
+            tell(f"candidate {number}, {candidate(holes)}")
     return 0
 
 
@@ -82,11 +90,27 @@ def summary(source: Source, result: FillResult) -> str:
     tokens = sum(len(hole.tokens) for hole in result.holes)
     parts = [result.model, count(result.steps, "step"), count(tokens, "token")]
     parts.append(f"{result.timing_ms['total']:.0f} ms")
-    for hole, place in zip(result.holes, places(source, [hole.start for hole in result.holes]), strict=True):
-        parts.append(f"confidence {hole.confidence:.2f}" + (f" at {place}" if len(result.holes) > 1 else ""))
+    if len(result.holes) < MANY:
+        for hole, place in zip(result.holes, places(source, [hole.start for hole in result.holes]), strict=True):
+            parts.append(f"confidence {hole.confidence:.2f}" + (f" at {place}" if len(result.holes) > 1 else ""))
+    else:
+        sure = [hole.confidence for hole in result.holes]
+        parts.append(f"confidence {min(sure):.2f} to {max(sure):.2f} in {len(sure)} places")
     if result.end in STOPPED_BY:
         parts.append(STOPPED_BY[result.end])
     return ", ".join(parts)
+
+
+def candidate(holes: list[HoleFill]) -> str:
+    """Return another candidate on one short line: its least confidence, and its texts parted by bars."""
+    text = one_line("  |  ".join(hole.text for hole in holes))
+    short = text if len(text) <= SHOWN else text[: SHOWN - 1] + "…"
+    return f"confidence {min(hole.confidence for hole in holes):.2f}: {short}"
+
+
+def one_line(text: str) -> str:
+    """Return `text` on one line: line ends and tabs as their escapes, other control characters visible."""
+    return visible(text.replace("\r", "\\r").replace("\n", "\\n").replace("\t", "\\t"))
 
 
 def places(source: Source, offsets: list[int]) -> list[str]:

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Protocol
 
 from model_runtime.commands.files import Source
-from model_runtime.commands.output import places, visible, wants_color
-from model_runtime.protocol import FillRequest, FillResult, Frame, FrameHole, HoleFill
+from model_runtime.commands.output import one_line, places, visible, wants_color
+from model_runtime.protocol import FillRequest, FillResult, Frame, FrameHole, HoleFill, RewriteRequest, Span
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -24,22 +24,24 @@ SHADES = ((0.9, "green"), (0.6, "yellow"), (0.0, "red"))
 class FillEngine(Protocol):
     """What a command needs of an engine."""
 
-    def fill(self, request: FillRequest, cancel: threading.Event | None = None) -> FillResult:
+    def fill(self, request: FillRequest | RewriteRequest, cancel: threading.Event | None = None) -> FillResult:
         """Return the answer."""
 
-    def stream(self, request: FillRequest, cancel: threading.Event | None = None) -> Iterator[Frame | FillResult]:
+    def stream(
+        self, request: FillRequest | RewriteRequest, cancel: threading.Event | None = None
+    ) -> Iterator[Frame | FillResult]:
         """Yield frames, and the answer last."""
 
 
-def load_engine(model: str) -> FillEngine:
+def load_engine(model: str, backend: str) -> FillEngine:
     """Return the engine for a model's name or folder; what it needs is imported now and not before."""
     from model_runtime.engine.engine import Engine
 
-    return Engine.load(model)
+    return Engine.load(model, backend)
 
 
 def run_request(
-    engine: FillEngine, request: FillRequest, source: Source, trace: bool, color: str
+    engine: FillEngine, request: FillRequest | RewriteRequest, source: Source, trace: bool, color: str
 ) -> tuple[FillResult, bool]:
     """Return the answer to `request`, and whether the user interrupted it; with `trace` show every step."""
     cancel = threading.Event()
@@ -50,8 +52,18 @@ def run_request(
             result = trace_live(engine.stream(request, cancel), request, source, color)
         else:
             result = trace_lines(engine.stream(request, cancel))
-    assert [(hole.start, hole.end) for hole in result.holes] == request.holes
+    for holes in (result.holes, *result.alternatives):
+        assert_within(request, [(hole.start, hole.end) for hole in holes])
     return result, cancel.is_set()
+
+
+def assert_within(request: FillRequest | RewriteRequest, holes: list[Span]) -> None:
+    """Assert that an answer changes what was asked for: the very holes of a fill, parts of the range of a rewrite."""
+    if isinstance(request, FillRequest):
+        assert holes == request.holes
+    else:
+        offsets = [request.range[0], *(offset for hole in holes for offset in hole), request.range[1]]
+        assert offsets == sorted(offsets)
 
 
 @contextlib.contextmanager
@@ -83,12 +95,9 @@ def trace_lines(messages: Iterator[Frame | FillResult]) -> FillResult:
     raise AssertionError("a stream ends with its result")
 
 
-def one_line(text: str) -> str:
-    """Return `text` on one line: line ends and tabs as their escapes, other control characters visible."""
-    return visible(text.replace("\r", "\\r").replace("\n", "\\n").replace("\t", "\\t"))
-
-
-def trace_live(messages: Iterator[Frame | FillResult], request: FillRequest, source: Source, color: str) -> FillResult:
+def trace_live(
+    messages: Iterator[Frame | FillResult], request: FillRequest | RewriteRequest, source: Source, color: str
+) -> FillResult:
     """Redraw the holes at every step on the terminal of stderr, masks dim; return the result.
 
     The last picture shows every token in the colour of its confidence, which frames do not carry.
@@ -99,26 +108,34 @@ def trace_live(messages: Iterator[Frame | FillResult], request: FillRequest, sou
     console: Console = Console(
         stderr=True, no_color=not wants_color(sys.stderr, color), highlight=False, markup=False, emoji=False
     )
-    titles = places(source, [start for start, _ in request.holes])
+    known = [place for place, _ in request.holes] if isinstance(request, FillRequest) else []
+    titles = hole_titles(source, known)
     live = Live(console=console, auto_refresh=False, redirect_stdout=False, redirect_stderr=False)
     with live:
         for message in messages:
             if isinstance(message, FillResult):
-                live.update(picture("done", titles, [by_confidence(h) for h in message.holes]), refresh=True)
+                titles = hole_titles(source, [hole.start for hole in message.holes])
+                live.update(picture("done", titles, [by_confidence(hole) for hole in message.holes]), refresh=True)
                 return message
             bodies = [settling(hole) for hole in message.holes]
+            titles = titles or [f"part {n}" for n in range(1, len(bodies) + 1)]
             live.update(picture(f"step {message.step}/{message.steps}", titles, bodies), refresh=True)
     raise AssertionError("a stream ends with its result")
 
 
+def hole_titles(source: Source, offsets: list[int]) -> list[str]:
+    """Return what the picture calls the holes; where a rewrite opens its range is known only at its end."""
+    return [f"hole at {place}" for place in places(source, offsets)]
+
+
 def picture(title: str, titles: list[str], bodies: list[Text]) -> RenderableType:
-    """Return the step's title and under it every hole with its place."""
+    """Return the step's title and under it every hole with its own."""
     from rich.console import Group
     from rich.text import Text
 
     parts = [Text(title, style="bold")]
-    for place, body in zip(titles, bodies, strict=True):
-        parts += [Text(f"hole at {place}", style="cyan"), body]
+    for name, body in zip(titles, bodies, strict=True):
+        parts += [Text(name, style="cyan"), body]
     return Group(*parts)
 
 

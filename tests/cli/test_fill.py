@@ -73,7 +73,7 @@ def test_json_is_the_result_of_the_protocol(run_fill, engine, file):
         "text": "é",
         "confidence": 0.75,
         "length_policy": "fixed",
-        "tokens": [{"start": 0, "end": 1, "confidence": 0.75, "step": 0}],
+        "tokens": [{"start": 0, "end": 1, "confidence": 0.75, "step": 1}],
     }
     assert (result["end"], result["seed"], result["model"], result["alternatives"]) == ("complete", 7, "fake", [])
 
@@ -81,11 +81,39 @@ def test_json_is_the_result_of_the_protocol(run_fill, engine, file):
 def test_options_become_the_request(run_fill, engine, file):
     arguments = "--steps 3 --max-tokens 9 --max-lines 2 --length fixed:4 --sampler entropy --temperature 0.5"
     arguments += " --top-p 0.9 --top-k 5 --seed 11 --budget-ms 250 --cache off"
+    arguments += " --alternatives 3 --language go --backend torch"
     assert run_fill("it.py", *arguments.split())[0] == 0
     (request,) = engine.requests
     assert (request.steps, request.max_tokens, request.max_lines, request.length) == (3, 9, 2, "fixed:4")
     assert (request.sampler, request.temperature, request.top_p, request.top_k) == ("entropy", 0.5, 0.9, 5)
     assert (request.seed, request.deadline_ms, request.cache, request.path) == (11, 250.0, "off", "it.py")
+    assert (request.alternatives, request.language, engine.backend) == (3, "go", "torch")
+
+
+def test_further_candidates_stand_below_the_diff(run_fill, engine, file):
+    engine.others = ["a\n\tb", "c" * 200]
+    code, out, err = run_fill("it.py", "--alternatives", "4")
+    assert (code, out.startswith(b"--- a/it.py")) == (0, True)
+    assert err == (
+        "diffill: fake, 2 steps, 1 token, 6 ms, confidence 0.75, 2 further candidates\n"
+        "diffill: candidate 2, confidence 0.50: a\\n\\tb\n"
+        f"diffill: candidate 3, confidence 0.50: {'c' * 99}…\n"
+    )
+    code, out, err = run_fill("it.py", "--alternatives", "4", "--json")
+    assert [[hole["text"] for hole in holes] for holes in json.loads(out)["alternatives"]] == [["a\n\tb"], ["c" * 200]]
+    assert err.count("\n") == 1
+
+
+def test_what_comes_back_as_it_was_is_no_change(run_fill, engine, file):
+    engine.texts = ["end"]
+    code, out, err = run_fill("it.py", "--lines", "5:5")
+    assert (code, out) == (0, b"")
+    assert err == "diffill: fake, 2 steps, 3 tokens, 6 ms, confidence 0.75, no change\n"
+
+
+def test_the_confidences_of_many_holes_are_told_together(run_fill, engine, file):
+    code, _, err = run_fill("it.py", *["--at", "1:1", "--at", "1:2", "--at", "1:3", "--at", "1:4"])
+    assert (code, err) == (0, "diffill: fake, 2 steps, 4 tokens, 6 ms, confidence 0.75 to 0.75 in 4 places\n")
 
 
 def test_standard_input_is_a_file_without_a_name(run_fill, engine, monkeypatch):
@@ -153,6 +181,7 @@ def test_nothing_to_offer_is_exit_code_1_with_a_reason(run_fill, engine, file, e
         ("it.py --temperature nan", "argument --temperature: takes a number, not 'nan'"),
         ("it.py --budget-ms 0", "the time budget is above 0 ms, not 0.0"),
         ("it.py --length long", "length is auto, expand, probe or fixed:N (N from 1), not 'long'"),
+        ("it.py --alternatives 0", "alternatives is at least 1, not 0"),
         ("it.py --cache maybe", "cache is on or off, not 'maybe'"),
         ("it.py --write --json", "argument --json: not allowed with argument --write"),
         ("it.py --at", "argument --at: expected one argument"),
@@ -211,19 +240,9 @@ def test_the_trace_is_a_line_a_step_where_there_is_no_terminal(run_fill, engine,
 
 
 @posix_only
-def test_the_trace_redraws_on_a_terminal(run_fill, engine, file, monkeypatch):
-    import pty
-
-    reader, writer = pty.openpty()
-    monkeypatch.setenv("TERM", "xterm-256color")
-    monkeypatch.delenv("NO_COLOR", raising=False)
-    with os.fdopen(writer, "w", encoding="utf-8") as terminal:
-        monkeypatch.setattr(sys, "stderr", terminal)
-        engine.texts = ["yes"]
-        assert run_fill("it.py", "--trace")[0] == 0
-        drawn = os.read(reader, 65536).decode()
-        monkeypatch.undo()
-    os.close(reader)
+def test_the_trace_redraws_on_a_terminal(run_fill, engine, file, draw):
+    engine.texts = ["yes"]
+    drawn = draw(lambda: run_fill("it.py", "--trace"))
     assert "step 1/2" in drawn
     assert "░░░" in drawn
     assert "hole at 2:12" in drawn
