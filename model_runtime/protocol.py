@@ -44,6 +44,7 @@ class Options:
     seed: int = 0
     deadline_ms: float | None = None
     cache: Literal["on", "off"] = "on"
+    expert: Literal["on", "off"] = "on"  # counted n-grams mixed into the candidates, where the model has them
     language: str | None = None  # none: from the path
     path: str | None = None
     related: list[str] | None = None  # other files' texts, for local counts
@@ -57,6 +58,8 @@ class Options:
             raise RequestError(f"sampler is one of {', '.join(SAMPLERS)}, not {self.sampler!r}")
         if self.cache not in ("on", "off"):
             raise RequestError(f"cache is on or off, not {self.cache!r}")
+        if self.expert not in ("on", "off"):
+            raise RequestError(f"expert is on or off, not {self.expert!r}")
         for name, low in (
             ("max_tokens", 1),
             ("max_lines", 1),

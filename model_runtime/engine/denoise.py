@@ -12,6 +12,7 @@ import numpy as np
 from model_runtime.backends.interface import BANNED, Backend
 from model_runtime.engine.cache import ContextCache, lay_out
 from model_runtime.engine.canvas import Canvas, Cell, Hole
+from model_runtime.engine.expert import CountedExpert
 from model_runtime.engine.samplers import reveals
 from model_runtime.models.families import ModelFacts
 from model_runtime.models.tokenizer import TextTokenizer
@@ -36,6 +37,7 @@ class Settings:
     deadline: float | None  # of time.perf_counter()
     cancel: Cancel | None
     rng: np.random.Generator
+    expert: CountedExpert | None = None
 
 
 @dataclass
@@ -120,6 +122,8 @@ def denoise(
         lines = [line_for(hole, settings, bans, steps_left == 1) for hole in canvas.holes]
         bias_CV, bias_rows = bans.for_cells([(cell, lines[n]) for _, n, cell in layout.masked])
         candidates = cache.step([layout], bias_CV, [bias_rows])
+        if settings.expert is not None:
+            settings.expert.mix(candidates, layout, canvas, bias_CV, bias_rows)
         for row, (_, _, cell) in enumerate(layout.masked):
             cell.guess = int(candidates.ids_BRA[0, row, 0])
             cell.guess_confidence = float(min(1.0, np.exp(candidates.log_probs_BRA[0, row, 0])))

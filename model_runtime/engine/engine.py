@@ -20,6 +20,7 @@ from model_runtime.engine.cache import ContextCache
 from model_runtime.engine.candidates import enough, variants
 from model_runtime.engine.canvas import Canvas, add_masks, build_canvas, frame, hole_fill
 from model_runtime.engine.denoise import Bans, Cancel, Outcome, Settings, denoise
+from model_runtime.engine.expert import CountedExpert, Expert, local_tokens
 from model_runtime.engine.lengths import (
     LADDER,
     OTHER_HOLES,
@@ -46,7 +47,7 @@ from model_runtime.protocol import (
 class Engine:
     """A loaded model. Not for several threads at once: the daemon queues requests before it."""
 
-    def __init__(self, backend: Backend, tokenizer: TextTokenizer, load_ms: float = 0.0):
+    def __init__(self, backend: Backend, tokenizer: TextTokenizer, load_ms: float = 0.0, expert: Expert | None = None):
         facts = backend.facts
         if tokenizer.size > facts.vocabulary:
             raise ModelError(
@@ -56,6 +57,7 @@ class Engine:
         self._bans = Bans(facts, tokenizer)
         self._probe_bias = facts.probe_bias
         self._load_ms = load_ms
+        self._expert = expert
 
     @classmethod
     def load(cls, model: str | Path = "embedded", backend: str = "auto", threads: int | None = None) -> Engine:
@@ -64,7 +66,9 @@ class Engine:
         folder = find_model(model)
         tokenizer = TextTokenizer(folder / "tokenizer.json")
         loaded = load_backend(folder, backend, threads)
-        return cls(loaded, tokenizer, (time.perf_counter() - start) * 1000)
+        counts = folder / "expert.npz"
+        expert = Expert.load(counts) if counts.is_file() else None
+        return cls(loaded, tokenizer, (time.perf_counter() - start) * 1000, expert)
 
     def fill(self, request: FillRequest | RewriteRequest, cancel: Cancel | None = None) -> FillResult:
         """Fill every hole of the request, all in one canvas; RequestError if the request cannot be served."""
@@ -95,13 +99,14 @@ class Engine:
         empty = build_canvas(self.tokenizer, self.facts, request.text, request.holes)
         deadline = None if request.deadline_ms is None else start + request.deadline_ms / 1000
         cache, lengths = self._first_look(empty, policy, request, starts)
+        counted = self._counted(request)
         encoded = time.perf_counter()
         made: list[Made] = []
         for variant in variants(request, lengths, policy == "probe"):
             canvas = copy.deepcopy(empty)
             start_holes(canvas.holes, list(variant.lengths), request.max_tokens)
             rng = np.random.default_rng(variant.seed)
-            settings = Settings(request, policy, variant.temperature, deadline, cancel, rng)
+            settings = Settings(request, policy, variant.temperature, deadline, cancel, rng, counted)
             outcome = Outcome()
             newline = self.tokenizer.newline_id
             for _ in denoise(self.backend, cache, canvas, self._bans, settings, outcome, newline):
@@ -142,6 +147,13 @@ class Engine:
         else:
             lengths = starts or [self.facts.start_masks] * len(empty.holes)
         return ContextCache(self.backend, with_masks(empty, lengths[0]), enabled), lengths
+
+    def _counted(self, request: FillRequest) -> CountedExpert | None:
+        """The counted expert for this document, if the model has one and the request wants it."""
+        if self._expert is None or request.expert == "off":
+            return None
+        local = local_tokens(self.tokenizer, request.text, request.holes, request.related)
+        return CountedExpert(self._expert, self.facts, local)
 
     def _finish(
         self, canvas: Canvas, policy: str, lengths: tuple[int, ...], outcome: Outcome, request: FillRequest
