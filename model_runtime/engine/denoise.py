@@ -125,6 +125,7 @@ def denoise(
         if settings.expert is not None:
             settings.expert.mix(candidates, layout, canvas, bias_CV, bias_rows)
         for row, (_, _, cell) in enumerate(layout.masked):
+            cell.step = outcome.steps + 1
             cell.guess = int(candidates.ids_BRA[0, row, 0])
             cell.guess_confidence = float(min(1.0, np.exp(candidates.log_probs_BRA[0, row, 0])))
         chosen = reveals(

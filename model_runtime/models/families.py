@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from model_runtime.protocol import ModelError
 
@@ -98,7 +98,7 @@ def read_facts(folder: Path) -> ModelFacts:
     )
 
 
-def whole(value: Any) -> bool:
+def whole(value: Any) -> TypeGuard[int]:
     """Whether a JSON value is a whole number: true and false, which Python counts as such, are not."""
     return isinstance(value, int) and not isinstance(value, bool)
 
