@@ -1,6 +1,7 @@
 """Holes in held-out code: pieces of installed packages that the training corpus never contains.
 
-The packages are read from where they are installed, tests left out. A hole is a half-open range of
+The packages are read from where they are installed, tests left out; the documents that a corpus keeps for
+validation are a second source. A hole is a half-open range of
 characters of a file; what stood there is the truth that a predictor is measured against.
 
 - `line`: the content of one code line, without its indentation and its newline.
@@ -14,14 +15,19 @@ there is prose or data.
 from __future__ import annotations
 
 import ast
+import contextlib
 import functools
 import importlib.util
 import io
+import json
 import random
 import tokenize
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from training.corpus.pack import load_pack
+from training.corpus.tokenizer import load_tokenizer
 
 HELD_OUT = ("more_itertools", "toolz", "boltons")
 KINDS = ("line", "block", "span")
@@ -85,22 +91,40 @@ class CodeLine:
 def sample_holes(
     packages: Sequence[str] = HELD_OUT, count: int = 1000, seed: int = 0, kinds: Sequence[str] = ("line",)
 ) -> list[HoldoutHole]:
-    """Return `count` holes, dealt evenly over `kinds`, each kind drawn uniformly without replacement.
+    """Return holes of the installed `packages`, drawn as `deal_holes` says.
 
     The same arguments and versions of the packages give the same holes. Raises ValueError for an unknown
     kind, a package that is not installed, or more holes than there are.
     """
+    sources = [source for package in packages for source in read_package(package)]
+    return deal_holes(sources, count, seed, kinds)
+
+
+def sample_validation_holes(
+    pack: Path, count: int = 1000, seed: int = 0, kinds: Sequence[str] = ("line",)
+) -> list[HoldoutHole]:
+    """Return holes of the documents that the packed corpus in `pack` keeps from training.
+
+    Constants are chosen on these, so that the held-out packages stay untouched. Errors as in `sample_holes`.
+    """
+    return deal_holes(read_validation(pack), count, seed, kinds)
+
+
+def deal_holes(
+    sources: Sequence[tuple[str, str, str]], count: int, seed: int, kinds: Sequence[str]
+) -> list[HoldoutHole]:
+    """Return `count` holes of (package, path, text), dealt evenly over `kinds`, each drawn without replacement."""
     for kind in kinds:
         if kind not in KINDS:
             raise ValueError(f"a kind of hole is one of {', '.join(KINDS)}, not {kind!r}")
-    sources = [source for package in packages for source in read_package(package)]
     holes: list[HoldoutHole] = []
     for index, kind in enumerate(kinds):
         share = count // len(kinds) + (index < count % len(kinds))
         rng = random.Random(f"{seed}/{kind}")
         pool = [(source, candidate) for source in sources for candidate in candidate_ranges(source[2], kind, rng)]
         if share > len(pool):
-            raise ValueError(f"there are {len(pool)} holes of kind {kind} in {', '.join(packages)}, not {share}")
+            names = ", ".join(dict.fromkeys(package for package, _, _ in sources))
+            raise ValueError(f"there are {len(pool)} holes of kind {kind} in {names}, not {share}")
         for (package, path, text), (start, end, subkind) in rng.sample(pool, share):
             holes.append(HoldoutHole(package, path, text, start, end, kind, subkind))
     return holes
@@ -117,6 +141,24 @@ def read_package(package: str) -> list[tuple[str, str, str]]:
         parts = file.relative_to(root.parent).parts
         if not any(part.startswith("test") or part == "conftest.py" for part in parts[1:]):
             modules.append((package, "/".join(parts), file.read_text(encoding="utf-8")))
+    return modules
+
+
+def read_validation(pack: Path) -> list[tuple[str, str, str]]:
+    """Return (source, path, text) of a packed corpus's validation documents that are modules and no tests."""
+    if not (pack / "report.json").exists():
+        raise ValueError(f"{pack} holds no packed corpus (python -m training.corpus.build)")
+    corpus, tokenizer = load_pack(pack), load_tokenizer(pack / "tokenizer.json")
+    listing = json.loads((pack / "documents.json").read_text("utf-8"))
+    modules = []
+    for index in range(corpus.validation_from, len(corpus)):
+        about = listing[index]
+        text = tokenizer.decode(corpus.document(index).tolist(), skip_special_tokens=False)
+        if about["kind"] == "tests" or not about["path"].endswith(".py"):
+            continue
+        with contextlib.suppress(SyntaxError, ValueError, tokenize.TokenError):  # written for another Python
+            code_lines(text)
+            modules.append((about["source"], about["path"], text))
     return modules
 
 
