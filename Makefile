@@ -30,6 +30,7 @@ corpus: .venv/dev
 MINUTES ?= 90
 embedded: .venv/dev
 	$(BIN)/python -m training.stages.scratch --minutes $(MINUTES) --out build/embedded-run
+	$(BIN)/python -m training.counts build/embedded
 	$(BIN)/python -m training.release build/embedded-run
 
 evaluate: .venv/dev

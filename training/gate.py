@@ -17,7 +17,7 @@ from model_runtime.engine.cache import ContextCache, lay_out
 from model_runtime.engine.canvas import Cell, build_canvas
 from model_runtime.engine.denoise import Bans
 from model_runtime.engine.engine import Engine
-from model_runtime.engine.expert import FEATURES, CountedExpert, Expert, following_token, local_tokens
+from model_runtime.engine.expert import FEATURES, CountedExpert, following_token, local_tokens
 from training.corpus.pack import load_pack
 
 SPARE = 6  # masks behind the line's end
@@ -93,25 +93,28 @@ def nats(features: np.ndarray, probabilities: np.ndarray, weights: np.ndarray) -
     return {name: round(float(-np.log(p + 1e-9).mean()), 4) for name, p in figures.items()}
 
 
+def fit(model: Path, corpus: Path, count: int) -> None:
+    """Learn the gate of a model folder's expert.npz, in place."""
+    engine = Engine.load(model)
+    learned = observe(engine, line_holes(engine, corpus, count, 0), 0)
+    weights = learn(*learned)
+    checked = observe(engine, line_holes(engine, corpus, count // 3, 1), 1)
+    print("gate, nats a token: learned on", nats(*learned, weights), "checked on", nats(*checked, weights))
+    print(dict(zip(FEATURES, weights.round(2).tolist(), strict=True)))
+    path = model / "expert.npz"
+    with np.load(path) as file:
+        arrays = {name: file[name] for name in file} | {"gate": weights}
+    with path.open("wb") as out:
+        np.savez_compressed(out, **arrays)  # type: ignore[arg-type]
+
+
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("model", type=Path, help="a model folder with expert.npz; its gate is replaced")
     parser.add_argument("--corpus", type=Path, default=Path("build/embedded"))
     parser.add_argument("--count", type=int, default=1500)
     arguments = parser.parse_args(argv)
-    engine = Engine.load(arguments.model)
-    learned = observe(engine, line_holes(engine, arguments.corpus, arguments.count, 0), 0)
-    weights = learn(*learned)
-    checked = observe(engine, line_holes(engine, arguments.corpus, arguments.count // 3, 1), 1)
-    print("learned on", nats(*learned, weights))
-    print("checked on", nats(*checked, weights))
-    print(dict(zip(FEATURES, weights.round(2).tolist(), strict=True)))
-    path = arguments.model / "expert.npz"
-    with np.load(path) as file:
-        arrays = {name: file[name] for name in file} | {"gate": weights}
-    with path.open("wb") as out:
-        np.savez_compressed(out, **arrays)  # type: ignore[arg-type]
-    Expert.load(path)
+    fit(arguments.model, arguments.corpus, arguments.count)
     return 0
 
 

@@ -1,7 +1,7 @@
 """A trained checkpoint becomes the embedded model: `python -m training.release build/embedded-run`.
 
 Writes into the catalog's folder: config.json with the decoding defaults, tokenizer.json, model.safetensors (bfloat16),
-model.onnx (8 bits), the loss curve, card.json with the facts of the run, SHA256SUMS. The prose of MODEL_CARD.md and
+model.onnx (8 bits), expert.npz with a gate learned for this network, the loss curve, card.json with the facts of the run, SHA256SUMS. The prose of MODEL_CARD.md and
 its measured figures are kept by hand from the commands that it names.
 """
 
@@ -29,6 +29,9 @@ from model_runtime.models.quantize import quantize_weights
 from model_runtime.models.tokenizer import TextTokenizer
 from training.checkpoints import latest_checkpoint
 from training.evaluation.infill import hardware
+from training.gate import fit
+
+GATE_LINES = 1500  # validation lines on which the expert's gate is learned
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
@@ -105,12 +108,14 @@ def release(run: Path, corpus: Path, out: Path, name: str, decoding: dict[str, A
     backend, tokenizer = OnnxBackend(out), TextTokenizer(out / "tokenizer.json")
     config["diffill"]["probe_bias"] = measure_bias(backend, tokenizer, Bans(backend.facts, tokenizer), LADDER[-1])
     write_json(out / "config.json", config)
+    shutil.copy(corpus / "expert.npz", out / "expert.npz")
+    fit(out, corpus, GATE_LINES)
     draw_loss_curve(read_log(run / "log.jsonl"), out / "loss.svg")
     write_json(out / "card.json", facts_of_run(run, corpus, state, model))
     (out / "generation_config.json").unlink(missing_ok=True)
     sums = [
         f"{hashlib.sha256((out / file).read_bytes()).hexdigest()}  {file}\n"
-        for file in ("config.json", "model.onnx", "model.safetensors", "tokenizer.json")
+        for file in ("config.json", "expert.npz", "model.onnx", "model.safetensors", "tokenizer.json")
     ]
     (out / "SHA256SUMS").write_text("".join(sums))
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import transformers
 from torch import Tensor
 
 from model_runtime.backends.interface import CANDIDATES, Candidates, Window
@@ -32,6 +33,7 @@ class TorchBackend:
         self.device = torch.device(device or default_device())
         if dtype is None:
             dtype = torch.float32 if self.device.type == "cpu" else torch.bfloat16
+        transformers.utils.logging.disable_progress_bar()
         try:
             model = DreamModel.from_pretrained(folder, dtype=dtype)
         except Exception as error:  # safetensors, transformers and torch share no base

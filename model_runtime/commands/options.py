@@ -90,6 +90,12 @@ def add_sampling_options(parser: argparse.ArgumentParser) -> None:
         default="on",
         help="off recomputes the context at every step (default: on)",
     )
+    group.add_argument(
+        "--expert",
+        metavar="on|off",
+        default="on",
+        help="off leaves the counted n-grams of corpus and file out (default: on)",
+    )
 
 
 def add_output_options(parser: argparse.ArgumentParser) -> None:
@@ -118,6 +124,7 @@ def request_options(args: argparse.Namespace, source: Source) -> dict[str, Any]:
         "seed": args.seed,
         "deadline_ms": args.budget_ms,
         "cache": args.cache,
+        "expert": args.expert,
         "language": args.language,
         "path": None if source.path is None else str(source.path),
         "frames": args.trace,

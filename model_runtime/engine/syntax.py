@@ -167,23 +167,6 @@ def functions(text: str, language: str) -> list[FunctionRange]:
     return sorted(ranges, key=lambda function: (function.start, -function.end))
 
 
-def find_function(text: str, language: str, name: str) -> FunctionRange:
-    """The function that `name` means: a qualified name, or its last parts if these are unique ("::" reads as ".").
-
-    RequestError where there is none, or where several have the name.
-    """
-    wanted = name.replace("::", ".").replace("#", ".")
-    listed = functions(text, language)
-    chosen = [f for f in listed if f.name == wanted] or [f for f in listed if f.name.endswith("." + wanted)]
-    if len(chosen) == 1:
-        return chosen[0]
-    if chosen:
-        lines = ", ".join(f"{f.name} at line {text.count(chr(10), 0, f.start) + 1}" for f in chosen[:5])
-        raise RequestError(f"{len(chosen)} functions are called {name!r} ({lines}); give the lines instead")
-    names = ", ".join(f.name for f in listed[:8]) + (", …" if len(listed) > 8 else "")
-    raise RequestError(f"there is no function {name!r} with a body" + (f"; there are {names}" if names else ""))
-
-
 @functools.cache
 def load_query(language: str) -> Query:
     """The compiled query that captures a language's functions and what qualifies their names."""

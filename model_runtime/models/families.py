@@ -48,7 +48,8 @@ def read_facts(folder: Path) -> ModelFacts:
         raise ModelError(f"{path} is not a JSON object")
     if config.get("model_type") != "Dream":
         raise ModelError(f"{path} names the model type {config.get('model_type')!r}; supported is Dream")
-    if config.get("mask_token_id") is None:
+    mask_id = config.get("mask_token_id")
+    if mask_id is None:
         raise ModelError(f"{path} names no mask_token_id, so the model cannot fill holes")
     decoding = config.get("diffill", {})
     if not isinstance(decoding, dict):
@@ -66,7 +67,7 @@ def read_facts(folder: Path) -> ModelFacts:
         raise ModelError(f"{path} needs attention as full or context_blind, not {attention!r}")
     if not isinstance(shift, bool):
         raise ModelError(f"{path} needs shift as true or false, not {shift!r}")
-    ids = {}
+    ids: dict[str, int | None] = {}
     for key in ("mask_token_id", "bos_token_id", "pad_token_id", "expand_token_id", "delete_token_id"):
         value = config.get(key)
         if value is not None and not (whole(value) and 0 <= value < vocabulary):
@@ -79,7 +80,7 @@ def read_facts(folder: Path) -> ModelFacts:
         raise ModelError(f"{path} needs diffill.threshold above 0 and not above 1, not {threshold!r}")
     return ModelFacts(
         name=name,
-        mask_id=ids["mask_token_id"],
+        mask_id=mask_id,
         vocabulary=vocabulary,
         tokenizer_size=positive(path, config, "tokenizer_size", vocabulary),
         context_length=positive(path, decoding, "context_length", positions),

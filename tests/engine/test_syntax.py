@@ -13,7 +13,6 @@ from syntax_cases import FILLS, FUNCTIONS
 from model_runtime.engine import syntax
 from model_runtime.engine.syntax import (
     count_errors,
-    find_function,
     functions,
     language_of,
     parse_window,
@@ -168,23 +167,6 @@ def test_any_text_can_be_asked_about(text, language):
     for function in functions(text, language):
         assert 0 <= function.start < function.signature_end <= function.body[0]
         assert function.body[0] <= function.body[1] <= function.end <= len(text)
-
-
-def test_find_function():
-    text = (
-        "class A:\n    def f(self): pass\n\nclass B:\n    def f(self): pass\n    def g(self): pass\n\ndef h(): pass\n"
-    )
-    assert find_function(text, "python", "A.f").name == "A.f"
-    assert find_function(text, "python", "B::f").name == "B.f"
-    assert find_function(text, "python", "g").name == "B.g"
-    with pytest.raises(RequestError, match=r"2 functions .*A\.f at line 2, B\.f at line 5"):
-        find_function(text, "python", "f")
-    with pytest.raises(RequestError, match=r"no function 'k' .*A\.f, B\.f, B\.g, h"):
-        find_function(text, "python", "k")
-    with pytest.raises(RequestError, match=r"no function 'f' with a body$"):
-        find_function("x = 1\n", "python", "f")
-    nested = "def f():\n    def f(): pass\n"
-    assert find_function(nested, "python", "f").start == 0  # the exact name before the last parts of one
 
 
 def test_a_large_text_is_parsed_around_the_change_from_line_to_line(monkeypatch):
