@@ -1,0 +1,169 @@
+"""How clients find the daemon: a file with its address and token, and locks that say who lives.
+
+The daemon holds `daemon.lock` as long as it lives; the system releases it however the daemon ends, so a runtime file
+without a held lock is that of a dead daemon. `start.lock` lets one client at a time start a daemon.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import secrets
+import stat
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO
+
+from model_runtime import __version__
+from model_runtime.daemon.validation import from_json
+from model_runtime.protocol import DiffillError, RequestError
+
+RUNTIME_FILE, LOG_FILE = "daemon.json", "daemon.log"
+DAEMON_LOCK, START_LOCK = "daemon.lock", "start.lock"
+
+
+class DiscoveryError(DiffillError):
+    """The runtime directory cannot be used, or what runs there is not ours to talk to."""
+
+
+@dataclass
+class RuntimeFile:
+    """What a client must know of a daemon; `token` is None where DIFFILL_TOKEN gives it."""
+
+    host: str
+    port: int
+    token: str | None
+    pid: int
+    version: str
+
+
+def runtime_directory() -> Path:
+    """The user's runtime directory for Diffill, made with mode 0700; DIFFILL_RUNTIME_DIR names another.
+
+    DiscoveryError if it cannot be made, or if somebody else could read what is put there.
+    """
+    named = os.environ.get("DIFFILL_RUNTIME_DIR")
+    if named:
+        folder = Path(named)
+    else:
+        import platformdirs
+
+        folder = platformdirs.user_runtime_path("diffill", appauthor=False)
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        found = folder.stat()
+    except OSError as error:
+        raise DiscoveryError(f"the runtime directory {folder} cannot be made: {error.strerror}") from None
+    if os.name == "posix":
+        if found.st_uid != os.getuid():
+            raise DiscoveryError(f"the runtime directory {folder} belongs to another user")
+        if stat.S_IMODE(found.st_mode) & 0o022:
+            raise DiscoveryError(f"the runtime directory {folder} can be written by others: chmod 700 {folder}")
+    return folder
+
+
+def own_token() -> tuple[str, str | None]:
+    """The token a new daemon asks for, and what of it goes into the runtime file."""
+    given = token_of_environment()
+    if given is not None:
+        return given, None
+    token = secrets.token_hex(32)
+    return token, token
+
+
+def token_of_environment() -> str | None:
+    """DIFFILL_TOKEN, if it is set; RequestError if it is too weak to be a token."""
+    given = os.environ.get("DIFFILL_TOKEN")
+    if not given:
+        return None
+    if not re.fullmatch(r"[!-~]{16,256}", given):
+        raise RequestError("DIFFILL_TOKEN must be 16 to 256 visible ASCII characters")
+    return given
+
+
+def write_runtime_file(folder: Path, content: RuntimeFile) -> None:
+    """Put the runtime file in place in one step, readable by the user alone."""
+    temporary = folder / f"{RUNTIME_FILE}.{os.getpid()}"
+    try:
+        temporary.unlink(missing_ok=True)
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            json.dump(asdict(content), file)
+        temporary.replace(folder / RUNTIME_FILE)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise DiscoveryError(f"cannot write {folder / RUNTIME_FILE}: {error.strerror}") from None
+
+
+def read_runtime_file(folder: Path) -> RuntimeFile | None:
+    """The runtime file, or None if there is none that can be read as one."""
+    try:
+        return from_json(RuntimeFile, json.loads((folder / RUNTIME_FILE).read_text(encoding="utf-8")), RUNTIME_FILE)
+    except (OSError, ValueError, RequestError):
+        return None
+
+
+def remove_runtime_file(folder: Path) -> None:
+    """Remove the runtime file; only for who holds the daemon's lock, or found it free."""
+    with contextlib.suppress(OSError):
+        (folder / RUNTIME_FILE).unlink(missing_ok=True)
+
+
+def find_daemon(folder: Path, any_version: bool = False) -> RuntimeFile | None:
+    """The daemon that lives, or None; the files of a dead one are swept.
+
+    DiscoveryError if one of another version lives (unless `any_version`).
+    """
+    with held_lock(folder / DAEMON_LOCK) as lock:
+        if lock is not None:
+            remove_runtime_file(folder)
+            return None
+    found = read_runtime_file(folder)
+    if found is not None and found.version != __version__ and not any_version:
+        raise DiscoveryError(
+            f"a daemon of Diffill {found.version} runs, and this is {__version__}: "
+            "stop it with diffill serve --stop and try again"
+        )
+    return found
+
+
+def daemon_lives(folder: Path) -> bool:
+    """Whether a daemon holds its lock."""
+    with held_lock(folder / DAEMON_LOCK) as lock:
+        return lock is None
+
+
+@contextlib.contextmanager
+def held_lock(path: Path) -> Iterator[IO[bytes] | None]:
+    """Hold a lock file for the length of a with statement; yields None at once if another process holds it."""
+    file = take_lock(path)
+    try:
+        yield file
+    finally:
+        if file is not None:
+            file.close()
+
+
+def take_lock(path: Path) -> IO[bytes] | None:
+    """Take a lock until the file that is returned is closed, or the process ends; None if another holds it."""
+    try:
+        file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+b")
+    except OSError as error:
+        raise DiscoveryError(f"cannot write {path}: {error.strerror}") from None
+    try:
+        if os.name == "nt":
+            import msvcrt
+
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
+        else:
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        file.close()
+        return None
+    return file

@@ -1,0 +1,88 @@
+"""The daemon's end of the worker: starts the process, writes to it, and tells what it says and how it ended."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import struct
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+from model_runtime.daemon.pipe import pack
+from model_runtime.daemon.starting import HOME
+
+COMMAND = (sys.executable, "-m", "model_runtime.daemon.worker")
+
+
+class Worker(Protocol):
+    """Runs jobs one after another; the scheduler knows no more of it."""
+
+    pid: int | None
+
+    async def start(self, on_message: Callable[[dict[str, Any]], None], on_exit: Callable[[int], None]) -> None:
+        """Begin; `on_exit` is called once, after the last `on_message`, with the exit code."""
+
+    def send(self, message: dict[str, Any]) -> None:
+        """Hand over `load`, `fill`, `rewrite` or `cancel`."""
+
+    async def stop(self) -> None:
+        """End it now, and return when its memory is given back."""
+
+
+class WorkerProcess:
+    """A worker in a process of its own."""
+
+    def __init__(self, command: Sequence[str] = COMMAND):
+        self._command = command
+        self._process: asyncio.subprocess.Process | None = None
+        self._reading: asyncio.Task[None] | None = None
+        self.pid: int | None = None
+
+    async def start(self, on_message: Callable[[dict[str, Any]], None], on_exit: Callable[[int], None]) -> None:
+        """Start the process; OSError if the system refuses."""
+        # what native libraries print could hold a user's text: it goes nowhere
+        self._process = await asyncio.create_subprocess_exec(
+            *self._command,
+            cwd=HOME,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.DEVNULL,
+        )
+        self.pid = self._process.pid
+        self._reading = asyncio.create_task(self._read(self._process, on_message, on_exit))
+
+    def send(self, message: dict[str, Any]) -> None:
+        """Write a message; to a process that has ended, nothing."""
+        assert self._process is not None
+        assert self._process.stdin is not None
+        if not self._process.stdin.is_closing():
+            self._process.stdin.write(pack(message))
+
+    async def stop(self) -> None:
+        """Kill the process and wait for its end."""
+        if self._process is None:
+            return
+        if self._process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.kill()
+        if self._reading is not None:
+            await asyncio.wait([self._reading])
+
+    async def _read(
+        self,
+        process: asyncio.subprocess.Process,
+        on_message: Callable[[dict[str, Any]], None],
+        on_exit: Callable[[int], None],
+    ) -> None:
+        """Hand on every message until the process ends."""
+        assert process.stdout is not None
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+            while True:
+                (size,) = struct.unpack(">I", await process.stdout.readexactly(4))
+                on_message(json.loads(await process.stdout.readexactly(size)))
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()  # a worker that closed its output and lives on is of no use
+        code = await process.wait()
+        on_exit(code)

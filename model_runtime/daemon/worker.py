@@ -1,0 +1,128 @@
+"""The process that runs the model, a child of the daemon: reads jobs from stdin, writes frames and results to stdout.
+
+In come `load`, `fill`, `rewrite` and `cancel`; out go `loaded`,
+`frame`, `result` and `error`, each with the job's number. The jobs run one after another in the main thread; another
+thread reads, so that `cancel` is seen between two denoising steps of the job that runs. When stdin ends, the daemon is
+gone, and so is this process.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, BinaryIO, Protocol
+
+from model_runtime.daemon.pipe import pack, receive_one
+from model_runtime.daemon.validation import from_json
+from model_runtime.protocol import (
+    FillRequest,
+    FillResult,
+    Frame,
+    ModelError,
+    RequestError,
+    RewriteRequest,
+    to_json,
+)
+
+OUT_OF_MEMORY = 77  # exit code
+
+
+class Model(Protocol):
+    """What a worker runs: an Engine, or what a test puts in its place."""
+
+    def stream(
+        self, request: FillRequest | RewriteRequest, cancel: threading.Event
+    ) -> Iterator[Frame | FillResult]: ...
+
+
+Loader = Callable[[str], Model]
+
+
+def load_engine(model: str) -> Model:
+    """Load a model as `diffill fill` does."""
+    from model_runtime.engine.engine import Engine
+
+    return Engine.load(model)
+
+
+def work(load: Loader, source: BinaryIO, sink: BinaryIO) -> None:
+    """Serve the jobs of `source` until the process is ended; answers go to `sink`."""
+    jobs: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+    cancels: dict[int, threading.Event] = {}
+    threading.Thread(target=receive, args=(source, jobs, cancels), daemon=True).start()
+    model: Model | None = None
+    while True:
+        job = jobs.get()
+        number = job["job"]
+        try:
+            if job["do"] == "load":
+                model = None  # two models at once may be more than the memory holds
+                start = time.perf_counter()
+                model = load(job["model"])
+                send(sink, {"job": number, "loaded": round((time.perf_counter() - start) * 1000, 1)})
+                continue
+            if model is None:
+                raise ModelError("no model is loaded")
+            kind: type[FillRequest | RewriteRequest] = FillRequest if job["do"] == "fill" else RewriteRequest
+            for message in model.stream(from_json(kind, job["request"], "request"), cancels[number]):
+                name = "frame" if isinstance(message, Frame) else "result"
+                send(sink, {"job": number, name: to_json(message)})
+        except MemoryError:
+            os._exit(OUT_OF_MEMORY)  # what the library holds by now is in no known state
+        except RequestError as error:
+            send(sink, {"job": number, "error": "request", "message": str(error)})
+        except ModelError as error:
+            send(sink, {"job": number, "error": "model", "message": str(error)})
+        except Exception as error:  # the daemon tells the client; only the kind and the place may be logged
+            send(sink, {"job": number, "error": "internal", "message": place_of(error)})
+        finally:
+            cancels.pop(number, None)
+
+
+def receive(source: BinaryIO, jobs: queue.SimpleQueue[dict[str, Any]], cancels: dict[int, threading.Event]) -> None:
+    """Put jobs into the queue and set the cancels of those that are no longer wanted; end the process with `source`."""
+    while (message := receive_one(source)) is not None:
+        if message["do"] == "cancel":
+            if (event := cancels.get(message["job"])) is not None:
+                event.set()
+            continue
+        cancels[message["job"]] = threading.Event()
+        jobs.put(message)
+    os._exit(0)
+
+
+def send(sink: BinaryIO, message: dict[str, Any]) -> None:
+    """Write one message; a daemon that is gone ends the process."""
+    try:
+        sink.write(pack(message))
+        sink.flush()
+    except OSError:
+        os._exit(0)
+
+
+def place_of(error: BaseException) -> str:
+    """The kind of an error and where it was raised: no message, for that may hold source text."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    if trace is None:
+        return type(error).__name__
+    code = trace.tb_frame.f_code
+    return f"{type(error).__name__} in {code.co_name} ({os.path.basename(code.co_filename)}:{trace.tb_lineno})"  # noqa: PTH119
+
+
+def run(load: Loader = load_engine) -> None:
+    """Serve jobs on stdin and stdout; whatever else prints to stdout is sent to stderr."""
+    source = os.fdopen(os.dup(0), "rb")
+    sink = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    sys.stdin = open(os.devnull)  # noqa: SIM115, PTH123
+    work(load, source, sink)
+
+
+if __name__ == "__main__":
+    run()
