@@ -129,7 +129,10 @@ def check_range(start: int, end: int, length: int, what: str) -> None:
 
 @dataclass
 class TokenInfo:
-    """A token of a hole: offsets into the hole's text, the probability it was revealed with, and the step."""
+    """A token of a hole: offsets into the hole's text, its probability, and the step (from 1) that revealed it.
+
+    What a deadline or a cancel leaves masked shows the last step's best guess, with that step.
+    """
 
     start: int
     end: int
