@@ -70,9 +70,14 @@ class RuntimeDown(DiffillError):
     """No daemon can be reached, and none could be started."""
 
 
-async def connect(start: bool = True, on_progress: OnProgress | None = None, wait_s: float = 20.0) -> Client:
-    """Connect to the daemon of this user, and start it first if none runs (unless `start` is false)."""
-    client = Client(start, on_progress, wait_s)
+async def connect(
+    start: bool = True, on_progress: OnProgress | None = None, wait_s: float = 20.0, any_version: bool = False
+) -> Client:
+    """Connect to the daemon of this user, and start it first if none runs (unless `start` is false).
+
+    DiffillError if that takes longer than `wait_s`, or if a daemon of another version runs (unless `any_version`).
+    """
+    client = Client(start, on_progress, wait_s, any_version)
     await client.open()
     return client
 
@@ -88,8 +93,8 @@ class Pending:
 class Client:
     """A connection to the daemon, which is renewed once a request when the daemon died."""
 
-    def __init__(self, start: bool, on_progress: OnProgress | None, wait_s: float):
-        self._start, self._on_progress, self._wait_s = start, on_progress, wait_s
+    def __init__(self, start: bool, on_progress: OnProgress | None, wait_s: float, any_version: bool):
+        self._start, self._on_progress, self._wait_s, self._any = start, on_progress, wait_s, any_version
         self._socket: ClientConnection | None = None
         self._reading: asyncio.Task[None] | None = None
         self._opening = asyncio.Lock()
@@ -152,7 +157,10 @@ class Client:
                 raise RuntimeDown("this client is closed")
             if self._socket is not None:
                 return
-            self._socket = await asyncio.wait_for(find_and_open(self._start), self._wait_s + 5)
+            try:
+                self._socket = await asyncio.wait_for(find_and_open(self._start, self._any), self._wait_s)
+            except asyncio.TimeoutError:
+                raise RuntimeDown(f"the daemon did not answer within {self._wait_s:g} s") from None
             self._reading = asyncio.create_task(self._read(self._socket))
 
     async def close(self) -> None:
@@ -168,10 +176,7 @@ class Client:
     async def _ask(self, method: str, params: Any, on_frame: OnFrame | None = None, again: bool = True) -> Any:
         """Send a request and wait for its answer, on a second connection if the first one dies."""
         for attempt in (1, 2):
-            try:
-                await self.open()
-            except asyncio.TimeoutError:
-                raise RuntimeDown(f"the daemon did not answer within {self._wait_s:g} s") from None
+            await self.open()
             socket = self._socket
             assert socket is not None
             number = next(self._numbers)
@@ -206,7 +211,7 @@ class Client:
         try:
             async for text in socket:
                 self._take(json.loads(text))
-            error: Exception = ConnectionClosed(socket.protocol.close_rcvd, socket.protocol.close_sent)
+            error: Exception = ConnectionError("it left")
         except (ConnectionClosed, ConnectionError, ValueError, DiffillError) as caught:
             error = caught if not isinstance(caught, ValueError | DiffillError) else ConnectionError("not our protocol")
             await socket.close()
@@ -238,12 +243,12 @@ class Client:
             self._socket = None
 
 
-async def find_and_open(start: bool) -> ClientConnection:
+async def find_and_open(start: bool, any_version: bool) -> ClientConnection:
     """Open a connection to the daemon; a daemon that leaves just now is looked for again."""
     folder = runtime_directory()
     problem = "it left"
     for _ in range(3):
-        found = await find_or_start(folder, start)
+        found = await find_or_start(folder, start, any_version)
         if found is None:
             raise RuntimeDown("no daemon runs: start one with diffill serve")
         try:

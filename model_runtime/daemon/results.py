@@ -86,11 +86,16 @@ class Results:
         while self.bytes > self.limit:
             self._drop(next(iter(self._entries)))
 
-    def clear(self) -> None:
-        """Forget everything."""
-        self._entries.clear()
-        self._groups.clear()
-        self.bytes = 0
+    def status(self) -> dict[str, int]:
+        """Figures for `status`."""
+        return {
+            "entries": len(self),
+            "bytes": self.bytes,
+            "limit": self.limit,
+            "hits": self.hits,
+            "typed": self.typed,
+            "misses": self.misses,
+        }
 
     def _drop(self, key: Key) -> None:
         """Forget one entry, if it is kept."""

@@ -27,16 +27,18 @@ HOME = Path(model_runtime.__file__).parents[1]  # python -m looks in its working
 WAIT_S, LOOK_S = 20.0, 0.02
 
 
-async def find_or_start(folder: Path, start: bool = True) -> RuntimeFile | None:
+async def find_or_start(folder: Path, start: bool = True, any_version: bool = False) -> RuntimeFile | None:
     """The daemon that runs, or the one that is started here; None if none runs and `start` is false."""
-    found = find_daemon(folder)
+    found = find_daemon(folder, any_version)
     if found is not None:
         return found
     if not start and not daemon_lives(folder):
         return None
     async with turn_to_start(folder):
         end = time.monotonic() + WAIT_S
-        while (found := find_daemon(folder)) is None and daemon_lives(folder):  # it is still starting, or leaving
+        while (found := find_daemon(folder, any_version)) is None and daemon_lives(
+            folder
+        ):  # it is still starting, or leaving
             if time.monotonic() > end:
                 raise DiscoveryError(f"a daemon runs but does not say where: end it, and remove the files in {folder}")
             await asyncio.sleep(LOOK_S)
