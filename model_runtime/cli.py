@@ -20,6 +20,7 @@ from model_runtime.protocol import DiffillError, RequestError
 COMMANDS = (
     ("fill", "fill the holes of a file", "model_runtime.commands.fill:main"),
     ("rewrite", "write lines or a function of a file anew", "model_runtime.commands.rewrite:main"),
+    ("lsp", "the language server, as editors start it", "model_runtime.commands.lsp:main"),
     ("serve", "keep a model loaded for editors", "model_runtime.commands.serve:main"),
     ("models", "list models, or describe one", "model_runtime.commands.models:main"),
     ("doctor", "examine this installation", "model_runtime.commands.doctor:main"),

@@ -1,0 +1,1 @@
+"""The language server: editors' positions and intents in, the model runtime's fills out."""

@@ -1,0 +1,206 @@
+"""The server's features: each handler translates between the editor's words and the functions that do the work."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import Any
+
+from lsprotocol import types
+from pygls.exceptions import JsonRpcException, JsonRpcInvalidParams
+from pygls.lsp.server import LanguageServer
+
+from lsp_server import configuration, requests, suggest
+from lsp_server.exclusions import check_document
+from lsp_server.progress import LoadingBar
+from lsp_server.runtime import Runtime, State
+from lsp_server.session import NotOpen, Session
+from lsp_server.settings import read_settings
+from lsp_server.silence import Silence
+from lsp_server.status import Status
+from lsp_server.wire import Protocol
+from model_runtime import __version__
+from model_runtime.protocol import DiffillError, RequestError
+
+REQUEST_FAILED = -32803
+CHANGE_STATUS = "diffill/didChangeStatus"
+
+
+class Server(LanguageServer):
+    """A language server with our protocol and one session."""
+
+    protocol: Protocol
+
+    def __init__(self) -> None:
+        super().__init__("diffill", __version__, protocol_cls=Protocol, max_workers=2)
+        self.bar = LoadingBar(self)
+        self.background: set[asyncio.Task[Any]] = set()
+        runtime = Runtime(self.tell_state, lambda progress: self.start(self.bar.show(progress)))
+        status = Status(lambda outline: self.protocol.notify(CHANGE_STATUS, outline))
+        self.session = Session(runtime, status, self.protocol.documents, self.show)
+        self.suggestions = suggest.Suggestions()
+
+    def start(self, work: Any) -> None:
+        """Run a coroutine beside the requests; it is kept until it ends."""
+        task = asyncio.ensure_future(work)
+        self.background.add(task)
+        task.add_done_callback(self.background.discard)
+
+    def tell_state(self, state: State) -> None:
+        """The model process does something else now."""
+        if self.session.settings.enabled:
+            self.session.status.change(state=state)
+
+    def tell_progress(self, token: Any, value: Any) -> None:
+        """One $/progress under a token of the client's."""
+        self.protocol.notify(types.PROGRESS, types.ProgressParams(token, value))
+
+    def show(self, message: str) -> None:
+        """Tell the user something they must know."""
+        self.window_show_message(types.ShowMessageParams(types.MessageType.Warning, message))
+
+    def report_server_error(self, error: Exception, source: Any) -> None:
+        """What goes wrong inside is for the log: the kind of error, never its text, which may hold source code."""
+        self.window_log_message(
+            types.LogMessageParams(types.MessageType.Error, f"internal error: {type(error).__name__}")
+        )
+
+
+server = Server()
+
+
+@server.feature(types.INITIALIZE)
+def initialize(ls: Server, params: types.InitializeParams) -> None:
+    """Take what the client starts us with; nothing is sent before it has our answer."""
+    given, ls.session.trusted = configuration.from_options(params.initialization_options)
+    ls.session.start_options = given
+
+
+@server.feature(types.INITIALIZED)
+async def initialized(ls: Server, params: types.InitializedParams) -> None:
+    """Ask for settings and for news of them, and load meanwhile what the first suggestion will need."""
+    ls.start(asyncio.to_thread(suggest.load_parsers))
+    take_settings(ls, ls.session.start_options)
+    with contextlib.suppress(JsonRpcException):
+        await configuration.watch(ls)
+    await refresh_settings(ls)
+
+
+@server.feature(types.WORKSPACE_DID_CHANGE_CONFIGURATION)
+async def configuration_changed(ls: Server, params: types.DidChangeConfigurationParams) -> None:
+    """Take the client's new settings."""
+    if configuration.can_ask(ls.client_capabilities):
+        await refresh_settings(ls)
+    else:
+        take_settings(ls, configuration.from_notification(params))
+
+
+@server.feature(types.WORKSPACE_DID_CHANGE_WORKSPACE_FOLDERS)
+def folders_changed(ls: Server, params: types.DidChangeWorkspaceFoldersParams) -> None:
+    """Other folders, other .gitignore files."""
+    ls.session.git.forget()
+
+
+@server.feature(types.TEXT_DOCUMENT_DID_OPEN)
+async def opened(ls: Server, params: types.DidOpenTextDocumentParams) -> None:
+    """Have the model loaded by the time that something is typed, where suggestions come by themselves."""
+    session = ls.session
+    ls.suggestions.forget(params.text_document.uri)
+    if session.settings.automatic:
+        with contextlib.suppress(Silence, NotOpen):
+            document = session.document(params.text_document.uri)
+            await check_document(document, session.settings, session.trusted, session.git)
+            await session.runtime.warm()
+
+
+@server.feature(types.TEXT_DOCUMENT_DID_SAVE)
+def saved(ls: Server, params: types.DidSaveTextDocumentParams) -> None:
+    """A saved .gitignore may exclude other files."""
+    if params.text_document.uri.endswith("/.gitignore"):
+        ls.session.git.forget()
+
+
+@server.feature(types.TEXT_DOCUMENT_DID_CLOSE)
+def closed(ls: Server, params: types.DidCloseTextDocumentParams) -> None:
+    """End what runs for a file, and forget what is known of it."""
+    ls.suggestions.forget(params.text_document.uri)
+    ls.session.git.known.pop(params.text_document.uri, None)
+
+
+# Without options pygls 2.1.1 does not advertise inline completion.
+@server.feature(types.TEXT_DOCUMENT_INLINE_COMPLETION, types.InlineCompletionOptions())
+async def inline_completion(ls: Server, params: types.InlineCompletionParams) -> types.InlineCompletionList | None:
+    """Complete at the cursor."""
+    return await suggest.complete(ls.session, ls.suggestions, params)
+
+
+@server.command(suggest.ACCEPTED)
+def accepted(ls: Server, *names: Any) -> None:
+    """A suggestion was accepted: the item's command says so."""
+    ls.session.status.counters.accepted += 1
+
+
+@server.feature("diffill/didShow")
+def shown(ls: Server, params: Any) -> None:
+    """An editor that can tell says that a suggestion was seen."""
+    ls.session.status.counters.shown += 1
+
+
+@server.feature("diffill/fill")
+async def fill(ls: Server, params: Any) -> dict[str, Any]:
+    """Fill ranges."""
+    return await answered(ls, requests.fill_ranges(ls.session, params, ls.tell_progress))
+
+
+@server.feature("diffill/rewrite")
+async def rewrite(ls: Server, params: Any) -> dict[str, Any]:
+    """Write a range anew."""
+    return await answered(ls, requests.rewrite_range(ls.session, params, ls.tell_progress))
+
+
+@server.feature("diffill/status")
+def status(ls: Server, params: Any) -> dict[str, Any]:
+    """Say how things stand."""
+    return ls.session.status.as_json()
+
+
+@server.feature("diffill/lastFill")
+def last_fill(ls: Server, params: Any) -> dict[str, Any] | None:
+    """The last fill, token by token; null before the first."""
+    return ls.session.last
+
+
+@server.feature(types.SHUTDOWN)
+async def shutdown(ls: Server, params: Any) -> None:
+    """Leave the daemon."""
+    for uri in list(ls.suggestions.running):
+        ls.suggestions.forget(uri)
+    await ls.session.runtime.close()
+
+
+async def answered(ls: Server, work: Any) -> dict[str, Any]:
+    """The result of a request of ours; what a user is told becomes an error answer with one sentence."""
+    try:
+        return await work
+    except Silence as silence:
+        ls.session.silence(silence)
+        raise JsonRpcException(silence.sentence(), REQUEST_FAILED, {"reason": silence.reason}) from None
+    except (RequestError, NotOpen) as error:
+        raise JsonRpcInvalidParams(str(error)) from None
+    except DiffillError as error:
+        raise JsonRpcException(str(error), REQUEST_FAILED) from None
+
+
+def take_settings(ls: Server, given: Any) -> None:
+    """Let settings hold, and say what is wrong with them."""
+    read = read_settings(given)
+    ls.session.take_settings(read.settings, read.problems)
+
+
+async def refresh_settings(ls: Server) -> None:
+    """Ask the client for its settings where it can be asked; what it does not know leaves the start options."""
+    if configuration.can_ask(ls.client_capabilities):
+        with contextlib.suppress(JsonRpcException):
+            given = await configuration.ask(ls)
+            if given is not None:
+                take_settings(ls, given)

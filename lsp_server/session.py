@@ -1,0 +1,105 @@
+"""Everything that the server knows about the one client it talks to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from lsp_server.documents import Document
+from lsp_server.exclusions import GitIgnore
+from lsp_server.runtime import Runtime
+from lsp_server.settings import Settings
+from lsp_server.silence import Silence
+from lsp_server.status import Status
+from model_runtime.protocol import FillResult, HoleFill
+
+
+class NotOpen(Exception):
+    """A request about a file that the client has not opened."""
+
+
+@dataclass
+class Session:
+    """One client: its open files, its settings, what runs for it and what it was told."""
+
+    runtime: Runtime
+    status: Status
+    documents: dict[str, Document]
+    show: Callable[[str], None]  # a message that the user must see
+    start_options: Any = None
+    settings: Settings = field(default_factory=Settings)
+    trusted: bool = True
+    git: GitIgnore = field(default_factory=GitIgnore)
+    told: set[str] = field(default_factory=set)  # messages that were shown: each once
+    last: dict[str, Any] | None = None  # the answer to diffill/lastFill
+
+    def document(self, uri: str) -> Document:
+        """An open file; NotOpen otherwise."""
+        if uri not in self.documents:
+            raise NotOpen(f"{uri.rsplit('/', 1)[-1]} is not open")
+        return self.documents[uri]
+
+    def silence(self, silence: Silence) -> None:
+        """Take note of why nothing was shown; what only the user can mend is said aloud, once."""
+        self.status.change(silence=silence)
+        if silence.reason in ("no_model", "runtime_down"):
+            self.tell_once(f"Diffill: {silence.sentence()}")
+
+    def tell_once(self, message: str) -> None:
+        """Show a message unless it was shown before."""
+        if message not in self.told:
+            self.told.add(message)
+            self.show(message)
+
+    def take_settings(self, settings: Settings, problems: list[str]) -> None:
+        """Let settings hold from now on, and show what is wrong with others."""
+        self.settings = settings
+        self.runtime.model = settings.model
+        self.git.forget()
+        for problem in problems:
+            self.tell_once(problem)
+        self.status.change(state=self.runtime.state if settings.enabled else "paused")
+
+    def remember(self, document: Document, result: FillResult) -> None:
+        """Keep what was filled last, for a view of how sure the model was."""
+        self.last = last_fill(document, result)
+
+
+def last_fill(document: Document, result: FillResult) -> dict[str, Any]:
+    """A result as diffill/lastFill says it: ranges of holes and tokens as they stand once everything is accepted."""
+    filled = document.with_text(result.apply(document.text))
+    holes, shift = [], 0
+    for hole in result.holes:
+        start = hole.start + shift
+        holes.append(last_hole(document, filled, hole, start))
+        shift += len(hole.text) - (hole.end - hole.start)
+    return {
+        "uri": document.uri,
+        "version": document.version,
+        "holes": holes,
+        "end": result.end,
+        "steps": result.steps,
+        "model": result.model,
+        "seed": result.seed,
+        "timingMs": result.timing_ms,
+    }
+
+
+def last_hole(document: Document, filled: Document, hole: HoleFill, start: int) -> dict[str, Any]:
+    """One hole: `range` in the text as it was, `newRange` and the tokens' ranges in the text with the fills."""
+    tokens = [
+        {
+            "range": filled.range_of(start + token.start, start + token.end),
+            "confidence": token.confidence,
+            "step": token.step,
+        }
+        for token in hole.tokens
+    ]
+    return {
+        "range": document.range_of(hole.start, hole.end),
+        "newText": hole.text,
+        "newRange": filled.range_of(start, start + len(hole.text)),
+        "confidence": hole.confidence,
+        "tokens": tokens,
+    }

@@ -1,0 +1,208 @@
+"""Complete here: from an editor's inline completion request to the items it is offered, or the reason for none."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from dataclasses import dataclass, field, replace
+
+from lsprotocol import types
+
+from lsp_server.documents import Document
+from lsp_server.exclusions import check_document
+from lsp_server.session import Session
+from lsp_server.silence import Silence
+from lsp_server.triggers import Asked, Debounce, check_trigger
+from model_runtime.protocol import FillRequest, FillResult, HoleFill
+
+ACCEPTED = "diffill.accepted"
+LINE_TOKENS, BLOCK_TOKENS = 48, 128
+
+
+@dataclass
+class Place:
+    """Where a suggestion goes: the text with the popup's selected entry applied, the cursor in it, what to replace."""
+
+    document: Document  # as it would be with the entry
+    offset: int
+    replaced: types.Range  # in the document as it is; empty without an entry
+    selected: str = ""
+
+
+@dataclass
+class Suggestions:
+    """The server's memory of suggestions: one running request a file, the last answer, the typing's rhythm."""
+
+    running: dict[str, asyncio.Task[list[types.InlineCompletionItem]]] = field(default_factory=dict)
+    asked: dict[str, Asked] = field(default_factory=dict)
+    answers: dict[str, list[types.InlineCompletionItem]] = field(default_factory=dict)  # to what was asked last
+    debounce: Debounce = field(default_factory=Debounce)
+    numbers: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
+
+    def forget(self, uri: str) -> None:
+        """Drop what belongs to a closed file; its running request ends."""
+        if task := self.running.pop(uri, None):
+            task.cancel()
+        self.asked.pop(uri, None)
+        self.answers.pop(uri, None)
+
+
+def load_parsers() -> None:
+    """Import what the first suggestion needs, some tenths of a second."""
+    import lsp_server.extent
+    import lsp_server.filters  # noqa: F401
+
+
+async def complete(
+    session: Session, suggestions: Suggestions, params: types.InlineCompletionParams
+) -> types.InlineCompletionList | None:
+    """The answer to textDocument/inlineCompletion: null where there is nothing, with the reason in the status.
+
+    A newer request for the same file takes the place of an older one, which is answered null; a client's own
+    cancellation reaches the model and is answered as the protocol wants.
+    """
+    uri = params.text_document.uri
+    if older := suggestions.running.pop(uri, None):
+        older.cancel()
+    task = asyncio.ensure_future(answer(session, suggestions, params))
+    suggestions.running[uri] = task
+    try:
+        await asyncio.wait({task})
+    except asyncio.CancelledError:
+        task.cancel()
+        suggestions.debounce.note(True)
+        raise
+    finally:
+        if suggestions.running.get(uri) is task:
+            del suggestions.running[uri]
+    suggestions.debounce.note(task.cancelled())
+    if task.cancelled():
+        session.silence(Silence("superseded"))
+        return None
+    if isinstance(error := task.exception(), Silence):
+        session.silence(error)
+        return None
+    return types.InlineCompletionList(task.result())
+
+
+async def answer(
+    session: Session, suggestions: Suggestions, params: types.InlineCompletionParams
+) -> list[types.InlineCompletionItem]:
+    """The items for one request; Silence where there are none."""
+    uri, invoked = params.text_document.uri, params.context.trigger_kind == types.InlineCompletionTriggerKind.Invoked
+    document = session.document(uri)
+    settings = session.settings
+    await check_document(document, settings, session.trusted, session.git)
+    place = find_place(document, params)
+    if not invoked:
+        if not settings.automatic:
+            raise Silence("paused")
+        last = suggestions.asked.get(uri, Asked())
+        check_trigger(document, place.offset, last)
+        asking = Asked(document.edits, place.offset)
+        if asking == last and not place.selected and uri in suggestions.answers:
+            return suggestions.answers[uri]
+        suggestions.answers.pop(uri, None)
+        suggestions.asked[uri] = asking
+        await asyncio.sleep(suggestions.debounce.wait(settings.debounce_ms))
+    items = await ask(session, suggestions, place, invoked)
+    if not invoked:
+        suggestions.answers[uri] = items
+    return items
+
+
+async def ask(
+    session: Session, suggestions: Suggestions, place: Place, invoked: bool
+) -> list[types.InlineCompletionItem]:
+    """Ask the model about a place and make items of what is worth showing."""
+    started = time.perf_counter()
+    request = make_request(session, place, session.settings.alternatives if invoked else 1)
+    result = await session.runtime.fill(request, session=place.document.uri)
+    kept = worth_showing(place, result, session.settings.min_confidence)
+    items = [make_item(place, fill, f"s{next(suggestions.numbers)}") for fill in kept]
+    session.status.counters.offered += 1
+    session.remember(place.document, replace(result, holes=[kept[0]], alternatives=[]))
+    session.status.change(silence=None, model=result.model, latency_ms=round((time.perf_counter() - started) * 1000, 1))
+    return items
+
+
+def find_place(document: Document, params: types.InlineCompletionParams) -> Place:
+    """Where the cursor stands; with an entry selected in the popup, where it would stand after it was taken."""
+    offset = document.offset_at(params.position)
+    info = params.context.selected_completion_info
+    if info is None or info.range.start.line != info.range.end.line or "\n" in info.text:
+        return Place(document, offset, document.range_of(offset, offset))
+    start, end = document.span_of(info.range)
+    if not start <= offset <= end:
+        return Place(document, offset, document.range_of(offset, offset))
+    text = document.text[:start] + info.text + document.text[end:]
+    return Place(document.with_text(text), start + len(info.text), document.range_of(start, end), info.text)
+
+
+def make_request(session: Session, place: Place, alternatives: int) -> FillRequest:
+    """The model's task: one line, or a block where syntax and indentation leave room for one."""
+    from lsp_server.extent import wants_block  # the parsers load after the client has its first answer
+
+    document, settings = place.document, session.settings
+    block = wants_block(document, place.offset)
+    return FillRequest(
+        text=document.text,
+        holes=[(place.offset, place.offset)],
+        max_lines=settings.max_lines + 1 if block else 1,  # a block begins with the rest of the opener's line
+        max_tokens=BLOCK_TOKENS if block else LINE_TOKENS,
+        alternatives=alternatives,
+        deadline_ms=settings.deadline_ms,
+        language=document.language_id or None,
+        path=document.name,
+    )
+
+
+def worth_showing(place: Place, result: FillResult, least: float) -> list[HoleFill]:
+    """The fills that pass the filters and are sure enough, each text once; Silence if none is left."""
+    candidates = [holes[0] for holes in (result.holes, *result.alternatives) if holes and holes[0].text.strip()]
+    if not candidates:
+        reason = result.end if result.end in ("deadline", "superseded") else "empty"
+        raise Silence(reason)
+    from lsp_server.filters import apply_filters, around_hole
+
+    kept: dict[str, HoleFill] = {}
+    silences: list[Silence] = []
+    for fill in candidates:
+        try:
+            document = place.document
+            around = around_hole(document.text, [fill], 0, document.language_id, document.name)
+            passed, why = apply_filters(fill, around)
+            if passed is None or not passed.text.strip():
+                raise Silence("filtered", why or "")
+            if passed.confidence < least:
+                raise Silence("low_confidence", f"{passed.confidence:.2f}")
+            kept.setdefault(passed.text, passed)
+        except Silence as silence:
+            silences.append(silence)
+    if not kept:
+        raise silences[0]
+    return list(kept.values())
+
+
+def make_item(place: Place, fill: HoleFill, name: str) -> types.InlineCompletionItem:
+    """An item that replaces the popup's entry and what the suggestion repeats to the right of the cursor."""
+    document = place.document
+    line_end = document.line_span(document.line_of(place.offset))[1]
+    overlap = overlap_right(fill.text, document.text[place.offset : line_end])
+    end = place.replaced.end
+    if overlap:
+        moved = document.position_at(place.offset + overlap).character - document.position_at(place.offset).character
+        end = types.Position(end.line, end.character + moved)
+    command = types.Command("Accepted", ACCEPTED, arguments=[name])
+    return types.InlineCompletionItem(
+        place.selected + fill.text, range=types.Range(place.replaced.start, end), command=command
+    )
+
+
+def overlap_right(text: str, after: str) -> int:
+    """How many characters right of the cursor the suggestion's end repeats; code, not blanks alone."""
+    for size in range(min(len(text), len(after)), 0, -1):
+        if text.endswith(after[:size]) and after[:size].strip():
+            return size
+    return 0
