@@ -328,6 +328,20 @@ def request_with_text(request):
     return request
 
 
+def test_special_ids_that_a_tokenizer_calls_text_never_win(tokenizer):
+    """mask, bos and the rest are what the config says, and beyond `tokenizer_size` is beyond it."""
+
+    class Stubborn(FakeBackend):
+        def logits(self, ids_T, at):
+            logits = super().logits(ids_T, at)
+            logits[360:380] += 100.0
+            return logits
+
+    facts = fake_facts(mask_id=362, bos_id=361, pad_id=360, expand_id=None, delete_id=None, tokenizer_size=363)
+    watched = Watched(Engine(Stubborn(facts), tokenizer), FillRequest(text="x=", holes=[(2, 2)], length="fixed:9"))
+    assert all(cell.token < 360 for cell in watched.cells())
+
+
 def test_the_models_end_of_text_is_no_text(tokenizer):
     """A special id that no config names (here 4, not named as delete) has no text and is never produced."""
 
