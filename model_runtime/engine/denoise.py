@@ -10,7 +10,7 @@ from typing import Protocol
 import numpy as np
 
 from model_runtime.backends.interface import BANNED, Backend
-from model_runtime.engine.cache import ContextCache, lay_out
+from model_runtime.engine.cache import ContextCache, Layout, lay_out
 from model_runtime.engine.canvas import Canvas, Cell, Hole
 from model_runtime.engine.expert import CountedExpert
 from model_runtime.engine.samplers import reveals
@@ -138,6 +138,7 @@ def denoise(
             top_k=options.top_k,
             rng=settings.rng,
             holes_R=np.array([n for _, n, _ in layout.masked]),
+            distance_R=distances(layout) if settings.policy == "expand" else None,
             resizing=tuple(i for i in (facts.expand_id, facts.delete_id) if i is not None),
         )
         # from the right, so that what a reveal removes lies behind those still to come
@@ -158,6 +159,12 @@ def denoise(
         yield
     if any(hole.wanted_more for hole in canvas.holes):
         outcome.end = "max_tokens"
+
+
+def distances(layout: Layout) -> np.ndarray:
+    """How many masks of the same hole stand before each mask [R]."""
+    holes = [n for _, n, _ in layout.masked]
+    return np.array([row - holes.index(n) for row, n in enumerate(holes)])
 
 
 def settle(

@@ -21,6 +21,9 @@ import numpy as np
 
 from model_runtime.backends.interface import Candidates
 
+# In a hole that looks for its size, a mask that is revealed for want of a surer one counts this much less for every mask
+# before it: what stands far from known text may still have to go (position-aware, as in PC-Sampler, arXiv 2508.13021).
+LEFT_BIAS = 0.4
 RESIZE_SURE = 0.5  # a mask becomes two, or goes away, only when that is more likely than every text together
 
 
@@ -71,13 +74,15 @@ def reveals(
     rng: np.random.Generator,
     resizing: tuple[int, ...] = (),
     holes_R: np.ndarray | None = None,
+    distance_R: np.ndarray | None = None,
 ) -> list[Reveal]:
     """The reveals of one step over all masked rows (batch 1), at least one.
 
     A row whose choice is one of the `resizing` ids (expand, delete) takes its best text instead unless the model is
     sure (RESIZE_SURE): early in a fill these ids are likely everywhere and certain nowhere.
 
-    `holes_R` is the number of the hole that each row belongs to. `steps_left` counts this step; none means as many
+    `holes_R` is the number of the hole that each row belongs to, `distance_R` how many masks of it stand before, given
+    where holes look for their size (LEFT_BIAS). `steps_left` counts this step; none means as many
     steps as the sampler needs: for `threshold` until all is sure, for the others one mask a step.
     """
     ids_RA, log_probs_RA = candidates.ids_BRA[0], candidates.log_probs_BRA[0]
@@ -98,10 +103,12 @@ def reveals(
             "entropy": -candidates.entropy_BR[0],
         }[sampler]
         order_R = np.argsort(-order_by, kind="stable")
-        chosen = order_R[: math.ceil(rows / steps_left) if steps_left is not None else 1]
+        chosen = order_R[: math.ceil(rows / steps_left) if steps_left is not None else int(sampler != "threshold")]
         if sampler == "threshold":
             sure = np.flatnonzero(probability_R >= threshold)
             holes_R = np.zeros(rows, np.int64) if holes_R is None else holes_R
+            if distance_R is not None:
+                order_R = np.argsort(-probability_R * LEFT_BIAS**distance_R, kind="stable")
             first_of_holes = order_R[np.unique(holes_R[order_R], return_index=True)[1]]
             chosen = np.unique(np.concatenate([chosen, sure, first_of_holes]))
     return [Reveal(int(row), int(ids_RA[row, choice_R[row]]), float(min(1.0, probability_R[row]))) for row in chosen]

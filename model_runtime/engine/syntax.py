@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from model_runtime.engine.syntax_table import EXTENSIONS, FUNCTION_QUERIES, GRAMMARS, NAMES
-from model_runtime.protocol import RequestError, Span
+from model_runtime.protocol import Span
 
 if TYPE_CHECKING:
     from tree_sitter import Language, Node, Query
