@@ -11,10 +11,10 @@ from lsprotocol import types
 
 from lsp_server.documents import Document
 from lsp_server.exclusions import check_document
-from lsp_server.session import Session
+from lsp_server.session import NotOpen, Session
 from lsp_server.silence import Silence
 from lsp_server.triggers import Asked, Debounce, check_trigger
-from model_runtime.protocol import FillRequest, FillResult, HoleFill
+from model_runtime.protocol import FillRequest, FillResult, HoleFill, RequestError
 
 ACCEPTED = "diffill.accepted"
 LINE_TOKENS, BLOCK_TOKENS = 48, 128
@@ -80,7 +80,12 @@ async def complete(
     if task.cancelled():
         session.silence(Silence("superseded"))
         return None
-    if isinstance(error := task.exception(), Silence):
+    error = task.exception()
+    if isinstance(error, NotOpen):
+        return None
+    if isinstance(error, RequestError):  # a text that cannot be sent: half a surrogate pair
+        error = Silence("empty", str(error))
+    if isinstance(error, Silence):
         session.silence(error)
         return None
     return types.InlineCompletionList(task.result())

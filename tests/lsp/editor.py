@@ -200,3 +200,9 @@ def insertion(line: int, character: int, text: str) -> dict[str, Any]:
     """A change that types text at a place."""
     place = {"line": line, "character": character}
     return {"range": {"start": place, "end": place}, "text": text}
+
+
+def stop_daemon(environment: dict[str, str]) -> None:
+    """End the daemon that the servers of a test started."""
+    command = [sys.executable, "-m", "model_runtime", "serve", "--stop"]
+    subprocess.run(command, env=environment, capture_output=True, timeout=PATIENCE, check=False)
