@@ -31,12 +31,28 @@ class Place:
 
 
 @dataclass
+class Offered:
+    """A block that was offered: what is typed through it is still to be asked for as the same block."""
+
+    before: str
+    text: str
+    after: str
+
+    def goes_on_at(self, place: Place) -> bool:
+        """Whether nothing happened but that the offer's beginning was typed."""
+        before, after = place.document.text[: place.offset], place.document.text[place.offset :]
+        typed = before[len(self.before) :]
+        return after == self.after and before.startswith(self.before) and self.text.startswith(typed)
+
+
+@dataclass
 class Suggestions:
     """The server's memory of suggestions: one running request a file, the last answer, the typing's rhythm."""
 
     running: dict[str, asyncio.Task[list[types.InlineCompletionItem]]] = field(default_factory=dict)
     asked: dict[str, Asked] = field(default_factory=dict)
     answers: dict[str, list[types.InlineCompletionItem]] = field(default_factory=dict)  # to what was asked last
+    blocks: dict[str, Offered] = field(default_factory=dict)
     debounce: Debounce = field(default_factory=Debounce)
     numbers: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
 
@@ -46,6 +62,7 @@ class Suggestions:
             task.cancel()
         self.asked.pop(uri, None)
         self.answers.pop(uri, None)
+        self.blocks.pop(uri, None)
 
 
 def load_parsers() -> None:
@@ -122,9 +139,16 @@ async def ask(
 ) -> list[types.InlineCompletionItem]:
     """Ask the model about a place and make items of what is worth showing."""
     started = time.perf_counter()
-    request = make_request(session, place, session.settings.alternatives if invoked else 1)
-    result = await session.runtime.fill(request, session=place.document.uri)
+    uri = place.document.uri
+    block = is_block(suggestions.blocks.get(uri), place)
+    request = make_request(session, place, block, session.settings.alternatives if invoked else 1)
+    result = await session.runtime.fill(request, session=uri)
     kept = worth_showing(place, result, session.settings.min_confidence)
+    if block:
+        text, offset = place.document.text, place.offset
+        suggestions.blocks[uri] = Offered(text[:offset], kept[0].text, text[offset:])
+    else:
+        suggestions.blocks.pop(uri, None)
     items = [make_item(place, fill, f"s{next(suggestions.numbers)}") for fill in kept]
     session.status.counters.offered += 1
     session.remember(place.document, replace(result, holes=[kept[0]], alternatives=[]))
@@ -145,12 +169,16 @@ def find_place(document: Document, params: types.InlineCompletionParams) -> Plac
     return Place(document.with_text(text), start + len(info.text), document.range_of(start, end), info.text)
 
 
-def make_request(session: Session, place: Place, alternatives: int) -> FillRequest:
-    """The model's task: one line, or a block where syntax and indentation leave room for one."""
+def is_block(offered: Offered | None, place: Place) -> bool:
+    """Whether to ask for a block: where syntax and indentation leave room for one, or one is being typed."""
     from lsp_server.extent import wants_block  # the parsers load after the client has its first answer
 
+    return (offered is not None and offered.goes_on_at(place)) or wants_block(place.document, place.offset)
+
+
+def make_request(session: Session, place: Place, block: bool, alternatives: int) -> FillRequest:
+    """The model's task at a place: one line or a block."""
     document, settings = place.document, session.settings
-    block = wants_block(document, place.offset)
     return FillRequest(
         text=document.text,
         holes=[(place.offset, place.offset)],

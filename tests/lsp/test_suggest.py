@@ -115,6 +115,27 @@ def test_one_line_or_a_block():
     assert [request.max_lines for request in model.asked] == [6, 1]
 
 
+def test_a_block_that_is_typed_through_is_asked_for_as_a_block():
+    model = Model("return total")
+    place = Place("def f():\n    |\n", model)
+
+    async def type_on(text: str) -> None:
+        position = place.document.position_at(place.offset)
+        change = types.TextDocumentContentChangePartial(types.Range(position, position), text)
+        place.document.apply([change], place.document.version + 1)
+        place.offset += len(text)
+        await place.ask(invoked=False)
+
+    async def run() -> None:
+        await place.ask(invoked=False)
+        model.texts = ("turn total",)
+        await type_on("re")
+        await type_on("x")  # not what was offered
+
+    asyncio.run(run())
+    assert [request.max_lines for request in model.asked] == [9, 9, 1]
+
+
 def test_what_repeats_to_the_right_of_the_cursor_is_replaced():
     assert overlap_right("a, b)", ")") == 1
     assert overlap_right("a, b):", "): # why") == 2
