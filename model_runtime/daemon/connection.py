@@ -75,9 +75,11 @@ class Outbox:
         self._frames[number] = text
         self._filled.set()
 
-    def forget_frame(self, number: Id) -> None:
-        """A request was answered: none of its frames comes after that."""
-        self._frames.pop(number, None)
+    def close_frames(self, number: Id, send: bool) -> None:
+        """A request is about to be answered: its newest frame is sent before that, or dropped."""
+        frame = self._frames.pop(number, None)
+        if send and frame is not None:
+            self.put(frame)
 
     async def get(self) -> str:
         """Wait for the next text."""
@@ -193,7 +195,7 @@ class Connection:
         """Answer a request once what it waited for is done."""
         self._waiting.discard(number)
         self._jobs.pop(number, None)
-        self.outbox.forget_frame(number)
+        self.outbox.close_frames(number, send=not answer.cancelled())
         if answer.cancelled():
             self.outbox.put(error_text(number, CANCELLED, "the request was cancelled"))
         elif (error := answer.exception()) is None:

@@ -12,6 +12,7 @@ import os
 import re
 import secrets
 import stat
+import warnings
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -46,23 +47,35 @@ def runtime_directory() -> Path:
     DiscoveryError if it cannot be made, or if somebody else could read what is put there.
     """
     named = os.environ.get("DIFFILL_RUNTIME_DIR")
-    if named:
-        folder = Path(named)
-    else:
-        import platformdirs
-
-        folder = platformdirs.user_runtime_path("diffill", appauthor=False)
+    folder = Path(named).absolute() if named else default_directory()
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        found = folder.stat()
+        folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, exist_ok=True)
+        if os.name == "posix":
+            check_private(folder)
+            if not named:
+                check_private(folder.parent)  # under /tmp it could be another user's
     except OSError as error:
         raise DiscoveryError(f"the runtime directory {folder} cannot be made: {error.strerror}") from None
-    if os.name == "posix":
-        if found.st_uid != os.getuid():
-            raise DiscoveryError(f"the runtime directory {folder} belongs to another user")
-        if stat.S_IMODE(found.st_mode) & 0o022:
-            raise DiscoveryError(f"the runtime directory {folder} can be written by others: chmod 700 {folder}")
     return folder
+
+
+def default_directory() -> Path:
+    """Where the system keeps what lives as long as the user's session."""
+    import platformdirs
+
+    with warnings.catch_warnings():  # that there is no such place, and /tmp must do
+        warnings.simplefilter("ignore")
+        return platformdirs.user_runtime_path("diffill", appauthor=False)
+
+
+def check_private(folder: Path) -> None:
+    """DiscoveryError if somebody else could put files into a folder."""
+    found = folder.stat()
+    if found.st_uid != os.getuid():
+        raise DiscoveryError(f"the runtime directory {folder} belongs to another user")
+    if stat.S_IMODE(found.st_mode) & 0o022:
+        raise DiscoveryError(f"the runtime directory {folder} can be written by others: chmod 700 {folder}")
 
 
 def own_token() -> tuple[str, str | None]:

@@ -1,0 +1,325 @@
+"""Who gets the model, and what becomes of the others: a worker that answers when the test says so."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from fake_worker import result_for
+from serving import run
+
+from model_runtime.daemon.messages import RpcError
+from model_runtime.daemon.scheduler import Scheduler
+from model_runtime.protocol import FillRequest, ModelError, RewriteRequest, to_json
+
+
+class PuppetWorker:
+    """Remembers what it was told; the test speaks for it."""
+
+    made: list[PuppetWorker] = []  # noqa: RUF012
+
+    def __init__(self):
+        self.pid, self.told, self.stopped = len(self.made) + 1, [], False
+        self.made.append(self)
+
+    async def start(self, on_message, on_exit):
+        self.say, self.die = on_message, on_exit
+
+    def send(self, message):
+        self.told.append(message)
+
+    async def stop(self):
+        self.stopped = True
+
+    def load(self):
+        """Say that the model is loaded."""
+        assert self.told[-1]["do"] == "load"
+        self.say({"job": self.told[-1]["job"], "loaded": 5.0})
+
+    def fills(self):
+        """The texts of the requests it was given, in order."""
+        return [message["request"]["text"] for message in self.told if message["do"] in ("fill", "rewrite")]
+
+    def finish(self, text="ok", end="complete"):
+        """Answer the last request it was given."""
+        last = [message for message in self.told if message["do"] in ("fill", "rewrite")][-1]
+        request = FillRequest(text=last["request"]["text"], holes=[(0, 0)])
+        self.say({"job": last["job"], "result": to_json(result_for(request, text, end))})
+
+
+@pytest.fixture(autouse=True)
+def workers():
+    PuppetWorker.made = []
+    return PuppetWorker.made
+
+
+def request(text="x", **options):
+    return FillRequest(text=text, holes=[(0, 0)], **options)
+
+
+async def ready(**options) -> tuple[Scheduler, PuppetWorker]:
+    """A scheduler whose model is loaded."""
+    scheduler = Scheduler(make_worker=PuppetWorker, **options)
+    loading = scheduler.load()
+    await turn()
+    PuppetWorker.made[-1].load()
+    await loading
+    return scheduler, PuppetWorker.made[-1]
+
+
+async def turn():
+    """Let what was made ready run."""
+    for _ in range(3):
+        await asyncio.sleep(0)
+
+
+def test_a_newer_request_of_a_session_supersedes_the_older_one_waiting_or_running():
+    async def scene():
+        scheduler, worker = await ready()
+        running = scheduler.submit(request("one"), (1, "s"))
+        second = scheduler.submit(request("two"), (1, "s"))
+        assert (await running.answer).end == "superseded"
+        assert worker.told[-1] == {"do": "cancel", "job": running.number}
+        third = scheduler.submit(request("three"), (1, "s"))
+        other = scheduler.submit(request("other"), (2, "s"))
+        result = await second.answer
+        assert (result.end, [hole.text for hole in result.holes], result.steps) == ("superseded", [""], 0)
+        assert worker.fills() == ["one"]  # the model is still in the step of the first
+        worker.finish(end="cancelled")
+        assert worker.fills() == ["one", "three"]
+        worker.finish()
+        worker.finish()
+        assert ((await third.answer).end, (await other.answer).end) == ("complete", "complete")
+        assert scheduler.answered["superseded"] == 2
+
+    run(scene())
+
+
+def test_without_a_session_nothing_is_superseded():
+    async def scene():
+        scheduler, worker = await ready()
+        jobs = [scheduler.submit(request(str(n)), (1, None)) for n in range(3)]
+        for _ in jobs:
+            worker.finish()
+        assert [(await job.answer).end for job in jobs] == ["complete"] * 3
+
+    run(scene())
+
+
+def test_a_hundred_requests_that_supersede_each_other_are_answered_once_each():
+    async def scene():
+        scheduler, worker = await ready()
+        jobs = [scheduler.submit(request(str(n)), (1, "s")) for n in range(100)]
+        worker.finish(end="cancelled")
+        worker.finish()
+        assert [(await job.answer).end for job in jobs] == ["superseded"] * 99 + ["complete"]
+        assert worker.fills() == ["0", "99"]
+
+    run(scene())
+
+
+def test_sessions_take_turns():
+    async def scene():
+        scheduler, worker = await ready()
+        for text in ("a1", "a2", "a3"):
+            scheduler.submit(request(text), (1, None))
+        scheduler.submit(request("b1"), (2, None))
+        scheduler.submit(request("b2"), (2, None))
+        scheduler.submit(request("c1"), (2, "file"))
+        for _ in range(6):
+            worker.finish()
+        assert worker.fills() == ["a1", "a2", "b1", "c1", "a3", "b2"]
+
+    run(scene())
+
+
+def test_a_cancel_reaches_the_worker_at_once_and_what_waits_never_runs():
+    async def scene():
+        scheduler, worker = await ready()
+        running, waiting = (scheduler.submit(request(text), (1, None)) for text in ("one", "two"))
+        scheduler.cancel(waiting)
+        scheduler.cancel(running)
+        scheduler.cancel(running)
+        assert worker.told[-1] == {"do": "cancel", "job": running.number}
+        assert running.answer.cancelled()
+        assert waiting.answer.cancelled()
+        worker.finish(end="cancelled")
+        assert worker.fills() == ["one"]
+        assert scheduler.status()["queue"] == {"waiting": 0, "running": 0}
+        assert scheduler.answered["cancelled"] == 2
+
+    run(scene())
+
+
+def test_a_connection_that_is_gone_takes_its_requests_along():
+    async def scene():
+        scheduler, worker = await ready()
+        gone = [scheduler.submit(request(text), (1, None)) for text in ("one", "two")]
+        stays = scheduler.submit(request("three"), (2, None))
+        scheduler.forget(1)
+        assert all(job.answer.cancelled() for job in gone)
+        worker.finish(end="cancelled")
+        worker.finish()
+        assert (await stays.answer).end == "complete"
+        assert worker.fills() == ["one", "three"]
+
+    run(scene())
+
+
+def test_the_deadline_counts_from_the_arrival():
+    async def scene():
+        scheduler, worker = await ready()
+        blocking = scheduler.submit(request("one"), (1, None))
+        late = scheduler.submit(request("late", deadline_ms=1.0), (1, None))
+        patient = scheduler.submit(request("patient", deadline_ms=60_000.0), (1, None))
+        result = await late.answer
+        assert (result.end, result.holes[0].text) == ("deadline", "")
+        worker.finish()
+        assert (await blocking.answer).end == "complete"
+        assert worker.fills() == ["one", "patient"]
+        assert 0 < worker.told[-1]["request"]["deadline_ms"] < 60_000.0
+        worker.finish()
+        assert (await patient.answer).end == "complete"
+
+    run(scene())
+
+
+def test_a_deadline_that_is_over_while_the_model_loads():
+    async def scene():
+        scheduler = Scheduler(make_worker=PuppetWorker)
+        job = scheduler.submit(request(deadline_ms=1.0), (1, None))
+        assert (await job.answer).end == "deadline"
+        assert scheduler.status()["model"]["state"] == "loading"
+        PuppetWorker.made[0].load()  # for the next one
+        assert scheduler.status()["model"]["state"] == "ready"
+
+    run(scene())
+
+
+def test_an_answer_is_kept_and_typed_through():
+    async def scene():
+        scheduler, worker = await ready()
+        first = scheduler.submit(FillRequest(text="ab", holes=[(1, 1)]), (1, "s"))
+        worker.finish("width")
+        await first.answer
+        again = scheduler.submit(FillRequest(text="ab", holes=[(1, 1)]), (1, "s"))
+        typed = scheduler.submit(FillRequest(text="awib", holes=[(3, 3)]), (1, "s"))
+        assert (await again.answer).holes[0].text == "width"
+        assert (await typed.answer).holes[0].text == "dth"
+        assert len(worker.fills()) == 1
+        contradicted = scheduler.submit(FillRequest(text="awob", holes=[(3, 3)]), (1, "s"))
+        assert len(worker.fills()) == 2
+        worker.finish()
+        await contradicted.answer
+        assert scheduler.answered["cache"] == 2
+
+    run(scene())
+
+
+def test_a_full_queue_refuses():
+    async def scene():
+        scheduler, worker = await ready(max_waiting=2)
+        jobs = [scheduler.submit(request(str(n)), (1, None)) for n in range(4)]
+        with pytest.raises(RpcError, match="2 requests wait already"):
+            await jobs[3].answer
+        for _ in range(3):
+            worker.finish()
+        assert [(await job.answer).end for job in jobs[:3]] == ["complete"] * 3
+
+    run(scene())
+
+
+def test_a_crash_answers_everything_pending_and_the_worker_is_started_again_three_times():
+    async def scene():
+        scheduler, worker = await ready()
+        for crash in range(1, 5):
+            jobs = [scheduler.submit(request(text), (1, None)) for text in ("one", "two")]
+            worker.die(-9)
+            for job in jobs:
+                with pytest.raises(RpcError, match="the model process died"):
+                    await job.answer
+            await turn()
+            assert scheduler.status()["worker"]["crashes"] == crash
+            assert len(PuppetWorker.made) == min(crash + 1, 4)
+            if crash < 4:
+                worker = PuppetWorker.made[-1]
+                worker.load()
+        with pytest.raises(RpcError, match="died 4 times in 5 minutes"):
+            await scheduler.submit(request(), (1, None)).answer
+
+    run(scene())
+
+
+def test_a_crash_while_loading_waits_for_the_next_request():
+    async def scene():
+        scheduler = Scheduler(make_worker=PuppetWorker)
+        job = scheduler.submit(request(), (1, None))
+        await turn()
+        PuppetWorker.made[0].die(1)
+        with pytest.raises(RpcError, match="exit code 1"):
+            await job.answer
+        await turn()
+        assert len(PuppetWorker.made) == 1
+        scheduler.submit(request(), (1, None))
+        await turn()
+        assert len(PuppetWorker.made) == 2
+
+    run(scene())
+
+
+def test_another_model_is_loaded_in_the_place_of_the_first_and_one_that_cannot_be_fails_its_requests_only():
+    async def scene():
+        scheduler, worker = await ready()
+        states = []
+        scheduler.on_progress = lambda progress: states.append((progress.model, progress.state))
+        here = scheduler.submit(request("here"), (1, None))
+        wrong = scheduler.submit(request("wrong"), (2, None), "nonesuch")
+        after = scheduler.submit(RewriteRequest(text="after", range=(0, 1)), (3, None))
+        worker.finish()
+        await here.answer
+        assert worker.told[-1]["model"] == "nonesuch"
+        worker.say({"job": worker.told[-1]["job"], "error": "model", "message": "there is no such model"})
+        with pytest.raises(ModelError, match="no such model"):
+            await wrong.answer
+        worker.load()
+        worker.finish()
+        assert (await after.answer).end == "complete"
+        told = [("nonesuch", "loading"), ("nonesuch", "failed"), ("embedded", "loading"), ("embedded", "ready")]
+        assert states == told
+
+    run(scene())
+
+
+def test_the_model_is_unloaded_when_idle_and_loaded_again_when_wanted():
+    async def scene():
+        scheduler = Scheduler(make_worker=PuppetWorker, idle_unload_s=0.001)
+        unloaded = asyncio.Event()
+        scheduler.on_progress = lambda progress: unloaded.set() if progress.state == "unloaded" else None
+        job = scheduler.submit(request(), (1, None))
+        await turn()
+        PuppetWorker.made[0].load()
+        PuppetWorker.made[0].finish()
+        await job.answer
+        await unloaded.wait()
+        assert PuppetWorker.made[0].stopped
+        assert scheduler.status()["model"]["state"] == "unloaded"
+        scheduler.submit(request("again"), (1, None))
+        await turn()
+        assert len(PuppetWorker.made) == 2
+
+    run(scene())
+
+
+def test_unload_is_refused_at_work_and_close_answers_what_is_pending():
+    async def scene():
+        scheduler, worker = await ready()
+        job = scheduler.submit(request(), (1, None))
+        with pytest.raises(RpcError, match="at work"):
+            await scheduler.unload()
+        await scheduler.close()
+        assert worker.stopped
+        for pending in (job, scheduler.submit(request(), (1, None))):
+            with pytest.raises(RpcError, match="the daemon is stopping"):
+                await pending.answer
+
+    run(scene())
