@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import Any
+from collections.abc import Awaitable
+from typing import Any, TypeVar
 
 from lsprotocol import types
 from pygls.exceptions import JsonRpcException, JsonRpcInvalidParams
 from pygls.lsp.server import LanguageServer
 
-from lsp_server import configuration, requests, suggest
+from lsp_server import chosen, configuration, requests, suggest
 from lsp_server.exclusions import check_document
 from lsp_server.progress import LoadingBar
 from lsp_server.runtime import Runtime, State
@@ -22,7 +23,11 @@ from lsp_server.wire import Protocol
 from model_runtime import __version__
 from model_runtime.protocol import DiffillError, RequestError
 
+T = TypeVar("T")
 REQUEST_FAILED = -32803
+ACTION_OPTIONS = types.CodeActionOptions(
+    code_action_kinds=[types.CodeActionKind.RefactorRewrite], resolve_provider=True
+)
 CHANGE_STATUS = "diffill/didChangeStatus"
 
 
@@ -140,6 +145,44 @@ def accepted(ls: Server, *names: Any) -> None:
     ls.session.status.counters.accepted += 1
 
 
+@server.feature(types.TEXT_DOCUMENT_CODE_ACTION, ACTION_OPTIONS)
+async def code_actions(ls: Server, params: types.CodeActionParams) -> list[types.CodeAction | types.Command] | None:
+    """Say what can be done at a cursor or with a selection."""
+    with contextlib.suppress(Silence, NotOpen):  # an excluded file has no actions
+        return await chosen.offered(ls.session, params, ls.client_capabilities)
+    return None
+
+
+@server.feature(types.CODE_ACTION_RESOLVE)
+async def resolve_code_action(ls: Server, action: types.CodeAction) -> types.CodeAction:
+    """Work out the edit of an action."""
+    return await answered(ls, chosen.resolved(ls.session, action, ls.client_capabilities))
+
+
+@server.command("diffill.fillHoles")
+async def fill_holes(ls: Server, *arguments: Any) -> types.WorkspaceEdit | None:
+    """Fill the holes of a file or a range."""
+    return await answered(ls, chosen.executed(ls.session, ls, "diffill.fillHoles", arguments))
+
+
+@server.command("diffill.regenerateSelection")
+async def regenerate_selection(ls: Server, *arguments: Any) -> types.WorkspaceEdit | None:
+    """Write a selection anew."""
+    return await answered(ls, chosen.executed(ls.session, ls, "diffill.regenerateSelection", arguments))
+
+
+@server.command("diffill.regenerateFunction")
+async def regenerate_function(ls: Server, *arguments: Any) -> types.WorkspaceEdit | None:
+    """Write the body of the function at a place anew."""
+    return await answered(ls, chosen.executed(ls.session, ls, "diffill.regenerateFunction", arguments))
+
+
+@server.command("diffill.regenerateBlock")
+async def regenerate_block(ls: Server, *arguments: Any) -> types.WorkspaceEdit | None:
+    """Write the block at a place anew."""
+    return await answered(ls, chosen.executed(ls.session, ls, "diffill.regenerateBlock", arguments))
+
+
 @server.feature("diffill/didShow")
 def shown(ls: Server, params: Any) -> None:
     """An editor that can tell says that a suggestion was seen."""
@@ -178,7 +221,7 @@ async def shutdown(ls: Server, params: Any) -> None:
     await ls.session.runtime.close()
 
 
-async def answered(ls: Server, work: Any) -> dict[str, Any]:
+async def answered(ls: Server, work: Awaitable[T]) -> T:
     """The result of a request of ours; what a user is told becomes an error answer with one sentence."""
     try:
         return await work

@@ -67,6 +67,7 @@ class Suggestions:
 
 def load_parsers() -> None:
     """Import what the first suggestion needs, some tenths of a second."""
+    import lsp_server.actions
     import lsp_server.extent
     import lsp_server.filters  # noqa: F401
 

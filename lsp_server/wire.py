@@ -32,21 +32,37 @@ class Protocol(LanguageServerProtocol):
 
     def structure_message(self, data: dict[str, Any]) -> Any:
         """Read a message; our own parameters stay as they came, and a request that cannot be read is answered."""
-        if "jsonrpc" not in data or not isinstance(data.get("method"), str):
-            return super().structure_message(data)
-        if data["method"].startswith(OWN):
-            kind = JsonRPCRequestMessage if "id" in data else JsonRPCNotification
-            given = {
-                name: data.get(name) for name in ("id", "method", "jsonrpc", "params") if name != "id" or "id" in data
-            }
-            return kind(**given)  # type: ignore[arg-type]
+        method = data.get("method")
+        if "jsonrpc" in data and isinstance(method, str) and method.startswith(OWN):
+            given = {"method": method, "jsonrpc": data["jsonrpc"], "params": data.get("params")}
+            return JsonRPCRequestMessage(id=data["id"], **given) if "id" in data else JsonRPCNotification(**given)
         try:
             return super().structure_message(data)
         except JsonRpcException:
-            if "id" in data:
-                error = JsonRpcInvalidParams(f"the parameters of {data['method'][:60]} cannot be read")
-                self._send_response(data["id"], error=error.to_response_error())
+            self.answer_unread(data)
             return JsonRPCNotification(method="", jsonrpc="", params=None)  # read by nobody
+
+    def answer_unread(self, data: dict[str, Any]) -> None:
+        """Let nobody wait for ever: a request gets an error answer, and who waits for an answer gets an error."""
+        if "id" not in data:
+            return
+        if "method" in data:
+            error = JsonRpcInvalidParams(f"the parameters of {str(data['method'])[:60]} cannot be read")
+            self._send_response(data["id"], error=error.to_response_error())
+        else:
+            error = JsonRpcInvalidParams("the client's answer cannot be read")
+            self._handle_response(data["id"], error=error.to_response_error())
+
+    @lsp_method(types.SHUTDOWN)
+    def lsp_shutdown(self, *args: Any) -> Any:
+        """Run the server's handler, then end what still waits; pygls would stumble over its own list of it."""
+        if (handler := self.fm.features.get(types.SHUTDOWN)) is not None:
+            yield handler, args, None
+        current = self.msg_id
+        for number, future in list(self._request_futures.items()):
+            if number != current and not future.done():
+                future.cancel()
+        self._shutdown = True
 
     @lsp_method(types.TEXT_DOCUMENT_DID_OPEN)
     def lsp_text_document__did_open(self, params: types.DidOpenTextDocumentParams):  # type: ignore[override]

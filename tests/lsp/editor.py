@@ -29,7 +29,12 @@ EDITORS: dict[str, dict[str, Any]] = {
         },
         "textDocument": {
             "inlineCompletion": {"dynamicRegistration": True},
-            "codeAction": {"dataSupport": True, "resolveSupport": {"properties": ["edit"]}},
+            "codeAction": {
+                "codeActionLiteralSupport": {"codeActionKind": {"valueSet": ["refactor.rewrite"]}},
+                "dataSupport": True,
+                "resolveSupport": {"properties": ["edit"]},
+                "tagSupport": {"valueSet": [1]},
+            },
             "synchronization": {"dynamicRegistration": True, "didSave": True},
         },
     },
@@ -41,8 +46,13 @@ EDITORS: dict[str, dict[str, Any]] = {
             "didChangeConfiguration": {"dynamicRegistration": False},
             "workspaceFolders": True,
             "applyEdit": True,
+            "workspaceEdit": {"documentChanges": True},
         },
-        "textDocument": {"inlineCompletion": {"dynamicRegistration": False}, "synchronization": {"didSave": True}},
+        "textDocument": {
+            "inlineCompletion": {"dynamicRegistration": False},
+            "codeAction": {"codeActionLiteralSupport": {"codeActionKind": {"valueSet": ["refactor.rewrite"]}}},
+            "synchronization": {"didSave": True},
+        },
     },
     "emacs": {
         "general": {"positionEncodings": ["utf-32", "utf-8", "utf-16"]},
@@ -105,10 +115,14 @@ class Editor:
                     answer.set_result(message["result"])
                 continue
             if "id" in message:
-                wanted = message["method"] == "workspace/configuration"
-                result = [self.settings for _ in message["params"]["items"]] if wanted else None
-                self.send({"id": message["id"], "result": result})
+                self.send({"id": message["id"], "result": self._result(message)})
             self.heard.put(message)
+
+    def _result(self, message: dict[str, Any]) -> Any:
+        """The answer to a request of the server's."""
+        if message["method"] == "workspace/configuration":
+            return [self.settings for _ in message["params"]["items"]]
+        return {"applied": True} if message["method"] == "workspace/applyEdit" else None
 
     def send(self, message: dict[str, Any]) -> None:
         """Write one message as it is."""
