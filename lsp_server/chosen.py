@@ -9,7 +9,6 @@ from typing import Any, TypeVar
 from lsprotocol import types
 from pygls.lsp.server import LanguageServer
 
-from lsp_server.exclusions import check_document
 from lsp_server.session import Session
 from lsp_server.work import with_progress
 from model_runtime.protocol import FillRequest, FillResult, RewriteRequest
@@ -24,7 +23,7 @@ async def offered(
     from lsp_server.actions import code_actions  # the parsers load after the client has its first answer
 
     document = session.document(params.text_document.uri)
-    await check_document(document, session.settings, session.trusted, session.git)
+    await session.check(document)
     return code_actions(document, params.range, params.context, capabilities)
 
 
@@ -76,7 +75,7 @@ class Task:
         """Ask the model, and keep what it said for diffill/lastFill."""
         assert self.uri is not None  # a task names its document first
         session, document = self.session, self.session.document(self.uri)
-        await check_document(document, session.settings, session.trusted, session.git)
+        await session.check(document)
         asked = document.with_text(request.text)
         if isinstance(request, FillRequest):
             result = await session.runtime.fill(request)

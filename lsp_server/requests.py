@@ -12,7 +12,6 @@ from typing import Any, TypeVar
 from lsprotocol import types
 
 from lsp_server.documents import Document, holes_from_ranges
-from lsp_server.exclusions import check_document
 from lsp_server.session import Session
 from model_runtime.protocol import FillRequest, FillResult, Frame, Options, RequestError, RewriteRequest
 
@@ -89,12 +88,12 @@ async def open_document(session: Session, params: Any) -> Document:
     given = params.get("textDocument") if isinstance(params, dict) else None
     if not isinstance(given, dict) or not isinstance(given.get("uri"), str):
         raise RequestError("textDocument.uri is missing")
-    document = session.document(given["uri"])
+    document = dataclasses.replace(session.document(given["uri"]))
     version = given.get("version")
     if version is not None and version != document.version:
         raise RequestError(f"the document is at version {document.version}, not {version}")
-    await check_document(document, session.settings, session.trusted, session.git)
-    return document.with_text(document.text)
+    await session.check(document)
+    return document
 
 
 def read_list(params: dict[str, Any], name: str) -> list[Any]:

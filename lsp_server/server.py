@@ -8,11 +8,10 @@ from collections.abc import Awaitable
 from typing import Any, TypeVar
 
 from lsprotocol import types
-from pygls.exceptions import JsonRpcException, JsonRpcInvalidParams
+from pygls.exceptions import FeatureRequestError, JsonRpcException, JsonRpcInvalidParams
 from pygls.lsp.server import LanguageServer
 
 from lsp_server import chosen, configuration, requests, suggest
-from lsp_server.exclusions import check_document
 from lsp_server.progress import LoadingBar
 from lsp_server.runtime import Runtime, State
 from lsp_server.session import NotOpen, Session
@@ -25,6 +24,7 @@ from model_runtime.protocol import DiffillError, RequestError
 
 T = TypeVar("T")
 REQUEST_FAILED = -32803
+CLIENT_SECONDS = 5.0  # a client that does not answer for so long keeps what it started us with
 ACTION_OPTIONS = types.CodeActionOptions(
     code_action_kinds=[types.CodeActionKind.RefactorRewrite], resolve_provider=True
 )
@@ -65,7 +65,12 @@ class Server(LanguageServer):
         self.window_show_message(types.ShowMessageParams(types.MessageType.Warning, message))
 
     def report_server_error(self, error: Exception, source: Any) -> None:
-        """What goes wrong inside is for the log: the kind of error, never its text, which may hold source code."""
+        """What goes wrong inside is for the log: the kind of error, never its text, which may hold source code.
+
+        A request's error is not told again: its answer says it.
+        """
+        if source is FeatureRequestError:
+            return
         self.window_log_message(
             types.LogMessageParams(types.MessageType.Error, f"internal error: {type(error).__name__}")
         )
@@ -86,9 +91,10 @@ async def initialized(ls: Server, params: types.InitializedParams) -> None:
     """Ask for settings and for news of them, and load meanwhile what the first suggestion will need."""
     ls.start(asyncio.to_thread(suggest.load_parsers))
     take_settings(ls, ls.session.start_options)
+    await refresh_settings(ls)
+    ls.session.ready.set()
     with contextlib.suppress(JsonRpcException):
         await configuration.watch(ls)
-    await refresh_settings(ls)
 
 
 @server.feature(types.WORKSPACE_DID_CHANGE_CONFIGURATION)
@@ -111,10 +117,9 @@ async def opened(ls: Server, params: types.DidOpenTextDocumentParams) -> None:
     """Have the model loaded by the time that something is typed, where suggestions come by themselves."""
     session = ls.session
     ls.suggestions.forget(params.text_document.uri)
-    if session.settings.automatic:
-        with contextlib.suppress(Silence, NotOpen):
-            document = session.document(params.text_document.uri)
-            await check_document(document, session.settings, session.trusted, session.git)
+    with contextlib.suppress(Silence, NotOpen):
+        await session.check(session.document(params.text_document.uri))
+        if session.settings.automatic:
             await session.runtime.warm()
 
 
@@ -243,7 +248,7 @@ def take_settings(ls: Server, given: Any) -> None:
 async def refresh_settings(ls: Server) -> None:
     """Ask the client for its settings where it can be asked; what it does not know leaves the start options."""
     if configuration.can_ask(ls.client_capabilities):
-        with contextlib.suppress(JsonRpcException):
-            given = await configuration.ask(ls)
+        with contextlib.suppress(JsonRpcException, asyncio.TimeoutError):
+            given = await asyncio.wait_for(configuration.ask(ls), CLIENT_SECONDS)
             if given is not None:
                 take_settings(ls, given)

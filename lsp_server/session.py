@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from lsp_server.documents import Document
-from lsp_server.exclusions import GitIgnore
+from lsp_server.exclusions import GitIgnore, check_document
 from lsp_server.runtime import Runtime
 from lsp_server.settings import Settings
 from lsp_server.silence import Silence
@@ -33,6 +34,12 @@ class Session:
     git: GitIgnore = field(default_factory=GitIgnore)
     told: set[str] = field(default_factory=set)  # messages that were shown: each once
     last: dict[str, Any] | None = None  # the answer to diffill/lastFill
+    ready: asyncio.Event = field(default_factory=asyncio.Event)  # the client's settings are known
+
+    async def check(self, document: Document) -> None:
+        """Raise Silence unless the document may be shown to the model, by the client's own settings."""
+        await self.ready.wait()
+        await check_document(document, self.settings, self.trusted, self.git)
 
     def document(self, uri: str) -> Document:
         """An open file; NotOpen otherwise."""

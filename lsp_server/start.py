@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import sys
 
 from lsp_server.server import server
@@ -32,10 +33,12 @@ def serve_stdio() -> None:
 
 
 def serve_port(host: str, port: int) -> None:
-    """Serve one client that connects."""
+    """Serve the first client that connects."""
     try:
-        server.start_tcp(host, port)
+        with socket.create_server((host, port)) as listening:
+            print(f"diffill lsp listens on {host}:{listening.getsockname()[1]}", file=sys.stderr, flush=True)
+            connection, _ = listening.accept()
     except OSError as error:
         raise RequestError(f"cannot listen on {host}:{port}: {error.strerror or error}") from None
-    except SystemExit:
-        pass
+    with connection, connection.makefile("rb") as incoming, connection.makefile("wb") as outgoing:
+        server.start_io(incoming, outgoing)

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field, replace
 from lsprotocol import types
 
 from lsp_server.documents import Document
-from lsp_server.exclusions import check_document
 from lsp_server.session import NotOpen, Session
 from lsp_server.silence import Silence
 from lsp_server.triggers import Asked, Debounce, check_trigger
@@ -114,10 +113,10 @@ async def answer(
 ) -> list[types.InlineCompletionItem]:
     """The items for one request; Silence where there are none."""
     uri, invoked = params.text_document.uri, params.context.trigger_kind == types.InlineCompletionTriggerKind.Invoked
-    document = session.document(uri)
-    settings = session.settings
-    await check_document(document, settings, session.trusted, session.git)
+    document = replace(session.document(uri))  # as it is now: the client may go on typing
     place = find_place(document, params)
+    await session.check(document)
+    settings = session.settings
     if not invoked:
         if not settings.automatic:
             raise Silence("paused")
@@ -130,6 +129,8 @@ async def answer(
         suggestions.asked[uri] = asking
         await asyncio.sleep(suggestions.debounce.wait(settings.debounce_ms))
     items = await ask(session, suggestions, place, invoked)
+    if session.document(uri).edits != document.edits:
+        raise Silence("superseded")  # typing went on, and the client will ask again
     if not invoked:
         suggestions.answers[uri] = items
     return items
@@ -144,6 +145,8 @@ async def ask(
     block = is_block(suggestions.blocks.get(uri), place)
     request = make_request(session, place, block, session.settings.alternatives if invoked else 1)
     result = await session.runtime.fill(request, session=uri)
+    if result.end == "deadline" and session.runtime.state == "loading":
+        raise Silence("loading")
     kept = worth_showing(place, result, session.settings.min_confidence)
     if block:
         text, offset = place.document.text, place.offset

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import socket
 import subprocess
 import sys
 
@@ -275,6 +277,32 @@ def test_a_client_that_leaves_without_a_word_takes_the_server_with_it(start):
     editor = start("emacs")
     editor.process.stdin.close()
     assert editor.process.wait(PATIENCE) == 1
+
+
+@pytest.mark.parametrize("arguments", [["--tcp", "nowhere"], ["--tcp", ":1"], ["--stdio", "--tcp", "a:1"], ["--pipe"]])
+def test_bad_use_is_one_sentence(arguments):
+    command = [sys.executable, "-m", "model_runtime", "lsp", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("diffill: ")
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_port_serves_one_client(environment):
+    command = [sys.executable, "-m", "model_runtime", "lsp", "--tcp", "127.0.0.1:0"]
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
+        port = int(process.stderr.readline().rpartition(":")[2])
+        with socket.create_connection(("127.0.0.1", port), PATIENCE) as connection, connection.makefile("rwb") as wire:
+            params = {"processId": None, "rootUri": None, "capabilities": {}}
+            for message in ({"id": 1, "method": "initialize", "params": params}, {"id": 2, "method": "shutdown"}):
+                body = json.dumps({"jsonrpc": "2.0", **message}).encode()
+                wire.write(b"Content-Length: %d\r\n\r\n%s" % (len(body), body))
+                wire.flush()
+                length = int(wire.readline().rpartition(b":")[2])
+                while wire.readline().strip():
+                    pass
+                assert json.loads(wire.read(length))["id"] == message["id"]
+        assert process.wait(PATIENCE) == 0
 
 
 def test_the_server_never_imports_the_models_libraries():

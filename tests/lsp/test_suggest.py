@@ -62,6 +62,7 @@ class Place:
             self.shown.append,
             settings=held,
         )
+        self.session.ready.set()
         self.suggestions = Suggestions()
 
     async def ask(self, invoked: bool = True, info: types.SelectedCompletionInfo | None = None) -> Any:
@@ -237,6 +238,46 @@ def test_a_newer_request_cancels_the_older_one_which_is_answered_with_nothing():
     assert len(asyncio.run(overtake())) == 1
     assert place.silence is None
     assert place.suggestions.running == {}
+
+
+def test_an_answer_that_typing_has_overtaken_is_not_given():
+    model = Model("y")
+    place = Place("x = |\n", model)
+
+    async def type_meanwhile() -> Any:
+        model.gate.clear()
+        running = asyncio.ensure_future(place.ask())
+        while not model.asked:
+            await asyncio.sleep(0)
+        place.document.apply([types.TextDocumentContentChangeWholeDocument("x = 1\n")], 3)
+        model.gate.set()
+        return await running
+
+    assert asyncio.run(type_meanwhile()) is None
+    assert place.silence == "superseded"
+
+
+def test_nothing_is_sent_before_the_clients_settings_are_known():
+    model = Model("y")
+    place = Place("x = |\n", model)
+
+    async def ask_early() -> Any:
+        place.session.ready.clear()
+        running = asyncio.ensure_future(place.ask())
+        for _ in range(5):
+            await asyncio.sleep(0)
+        place.session.settings = Settings(exclude=("a.py",))
+        place.session.ready.set()
+        return await running
+
+    assert asyncio.run(ask_early()) is None
+    assert (model.asked, place.silence) == ([], "excluded")
+
+
+def test_a_model_that_is_still_loading_when_time_is_up_is_the_reason():
+    model = Model("", end="deadline")
+    model.state = "loading"
+    assert ask("x = |\n", model)[1].silence == "loading"
 
 
 def test_a_closed_file_ends_its_request():
