@@ -84,8 +84,9 @@ async def connect(
 
 @dataclass
 class Pending:
-    """A request that is not answered yet."""
+    """A request that is not answered yet, and the connection that it was sent on."""
 
+    socket: ClientConnection
     answer: asyncio.Future[Any]
     on_frame: OnFrame | None
 
@@ -180,10 +181,11 @@ class Client:
             socket = self._socket
             assert socket is not None
             number = next(self._numbers)
-            pending = self._pending[number] = Pending(asyncio.get_running_loop().create_future(), on_frame)
+            answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+            self._pending[number] = Pending(socket, answer, on_frame)
             try:
                 await socket.send(request_text(number, method, params))
-                return await pending.answer
+                return await answer
             except (ConnectionClosed, ConnectionError) as error:
                 self._lost(socket)
                 if attempt == 2 or not again or self._closed:
@@ -192,7 +194,9 @@ class Client:
                 self._say(socket, notification_text(CANCEL, CancelParams(number)))
                 raise
             finally:
-                self._pending.pop(number, None)
+                del self._pending[number]
+                if answer.done() and not answer.cancelled():
+                    answer.exception()  # seen: the connection may have died twice over, in sending and in reading
         raise AssertionError("the second attempt returns or raises")
 
     def _say(self, socket: ClientConnection, text: str) -> None:
@@ -217,7 +221,7 @@ class Client:
             await socket.close()
         self._lost(socket)
         for pending in list(self._pending.values()):
-            if not pending.answer.done():
+            if pending.socket is socket and not pending.answer.done():
                 pending.answer.set_exception(error)
 
     def _take(self, message: dict[str, Any]) -> None:

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from model_runtime.daemon.pipe import pack
 from model_runtime.daemon.starting import HOME
 
+LAST_WORDS_S = 5.0
 COMMAND = (sys.executable, "-m", "model_runtime.daemon.worker")
 
 
@@ -82,7 +83,10 @@ class WorkerProcess:
             while True:
                 (size,) = struct.unpack(">I", await process.stdout.readexactly(4))
                 on_message(json.loads(await process.stdout.readexactly(size)))
-        with contextlib.suppress(ProcessLookupError):
-            process.kill()  # a worker that closed its output and lives on is of no use
-        code = await process.wait()
+        try:
+            # no kill yet: asyncio's would reap a process that has just died, and its exit code would be lost
+            code = await asyncio.wait_for(process.wait(), LAST_WORDS_S)
+        except asyncio.TimeoutError:  # it closed its output and lives on
+            process.kill()
+            code = await process.wait()
         on_exit(code)
