@@ -464,6 +464,20 @@ def test_the_known_piece_survives_the_deletion_of_everything_else(tokenizer, ids
     assert watched.result.apply(text) == "prnt(area)"
 
 
+def test_a_delete_token_leaves_a_masked_tail(tokenizer, ids):
+    """The cell that repeats what stands behind the hole is no surplus, though it is still masked."""
+    pr, nt, ending = ids("pr"), ids("nt"), ids("int")
+
+    def script(step, shown):
+        return [{pr: 0.99}, {4: 0.99}, {pr: 0.3}, {nt: 0.6, ending: 0.4}] if step == 0 else [{ending: 0.99}]
+
+    engine = scripted(tokenizer, ids, script, start_masks=2)
+    watched = Watched(engine, FillRequest(text="print(area)", holes=[(2, 3)], length="expand", frames=True))
+    assert [len(hole.cells) for hole in watched.canvas.holes] == [2]
+    assert watched.frames[0].holes[0].text == MASK_SHOWN
+    assert watched.result.holes[0].text == "i"
+
+
 def test_no_expansion_in_the_last_step(tokenizer, ids):
     engine = scripted(tokenizer, ids, lambda step, shown: [{3: 0.99}] * 50, start_masks=2)
     for steps in (1, 2, 3):
