@@ -90,6 +90,7 @@ class FillRequest(Options):
     def check(self) -> None:
         """Raise RequestError unless the options are in range and the holes sorted, disjoint and inside."""
         self.check_options()
+        check_text(self.text)
         if not self.holes:
             raise RequestError("there is no hole to fill")
         previous_end = -1
@@ -112,11 +113,20 @@ class RewriteRequest(Options):
     def check(self) -> None:
         """Raise RequestError unless the options, the range and the strength can be served."""
         self.check_options()
+        check_text(self.text)
         check_range(*self.range, len(self.text), "the range")
         if self.range[0] == self.range[1]:
             raise RequestError("the range to rewrite is empty")
         if not 0 < self.strength <= 1:
             raise RequestError(f"strength lies above 0 and not above 1, not at {self.strength}")
+
+
+def check_text(text: str) -> None:
+    """Raise RequestError where a text has half a surrogate pair, which no file and no tokenizer can hold."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise RequestError(f"the text has half a surrogate pair at character {error.start}") from None
 
 
 def check_range(start: int, end: int, length: int, what: str) -> None:

@@ -1,8 +1,8 @@
 """A trained checkpoint becomes the embedded model: `python -m training.release build/embedded-run`.
 
 Writes into the catalog's folder: config.json with the decoding defaults, tokenizer.json, model.safetensors (bfloat16),
-model.onnx (8 bits), expert.npz with a gate learned for this network, the loss curve, card.json with the facts of the run, SHA256SUMS. The prose of MODEL_CARD.md and
-its measured figures are kept by hand from the commands that it names.
+model.onnx (8 bits), expert.npz with a gate learned for this network, the loss curve, card.json with the facts of the
+run, SHA256SUMS. The prose of MODEL_CARD.md and its measured figures are kept by hand from the commands that it names.
 """
 
 from __future__ import annotations

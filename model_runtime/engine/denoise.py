@@ -9,11 +9,11 @@ from typing import Protocol
 
 import numpy as np
 
-from model_runtime.backends.interface import BANNED, Backend
+from model_runtime.backends.interface import BANNED, Backend, Candidates
 from model_runtime.engine.cache import ContextCache, Layout, lay_out
 from model_runtime.engine.canvas import Canvas, Cell, Hole
 from model_runtime.engine.expert import CountedExpert
-from model_runtime.engine.samplers import reveals
+from model_runtime.engine.samplers import reveals, text_unless_sure
 from model_runtime.models.families import ModelFacts
 from model_runtime.models.tokenizer import TextTokenizer
 from model_runtime.protocol import End, Options
@@ -110,6 +110,7 @@ def denoise(
 ) -> Iterator[None]:
     """Settle the canvas in place, yielding after each step; `outcome` is kept up to date."""
     options, facts = settings.options, backend.facts
+    resizing = tuple(i for i in (facts.expand_id, facts.delete_id) if i is not None)
     while canvas.masked():
         if settings.cancel is not None and settings.cancel.is_set():
             outcome.end = "cancelled"
@@ -124,10 +125,7 @@ def denoise(
         candidates = cache.step([layout], bias_CV, [bias_rows])
         if settings.expert is not None:
             settings.expert.mix(candidates, layout, canvas, bias_CV, bias_rows)
-        for row, (_, _, cell) in enumerate(layout.masked):
-            cell.step = outcome.steps + 1
-            cell.guess = int(candidates.ids_BRA[0, row, 0])
-            cell.guess_confidence = float(min(1.0, np.exp(candidates.log_probs_BRA[0, row, 0])))
+        keep_guesses(candidates, layout, resizing, outcome.steps + 1)
         chosen = reveals(
             options.sampler,
             candidates,
@@ -139,7 +137,7 @@ def denoise(
             rng=settings.rng,
             holes_R=np.array([n for _, n, _ in layout.masked]),
             distance_R=distances(layout) if settings.policy == "expand" else None,
-            resizing=tuple(i for i in (facts.expand_id, facts.delete_id) if i is not None),
+            resizing=resizing,
         )
         # from the right, so that what a reveal removes lies behind those still to come
         for reveal in sorted(chosen, key=lambda r: -layout.masked[r.row][0]):
@@ -159,6 +157,15 @@ def denoise(
         yield
     if any(hole.wanted_more for hole in canvas.holes):
         outcome.end = "max_tokens"
+
+
+def keep_guesses(candidates: Candidates, layout: Layout, resizing: tuple[int, ...], step: int) -> None:
+    """Note the best candidate of every mask: what a deadline or a cancel leaves masked shows it."""
+    ids_RA, log_probs_RA = candidates.ids_BRA[0], candidates.log_probs_BRA[0]
+    best_R = text_unless_sure(ids_RA, log_probs_RA, np.zeros(len(ids_RA), np.int64), resizing)
+    for row, (_, _, cell) in enumerate(layout.masked):
+        cell.step, cell.guess = step, int(ids_RA[row, best_R[row]])
+        cell.guess_confidence = float(min(1.0, np.exp(log_probs_RA[row, best_R[row]])))
 
 
 def distances(layout: Layout) -> np.ndarray:
@@ -184,6 +191,7 @@ def settle(
         while end < len(hole.cells) and hole.cells[end].token is None and hole.cells[end].only is None:
             end += 1
         del hole.cells[at:end]
+        hole.wanted_more = False
     else:
         cell.token, cell.confidence, cell.step = token, confidence, step
 

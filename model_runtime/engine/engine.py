@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -98,7 +98,12 @@ class Engine:
         policy = resolve_policy(request.length, self.facts)
         empty = build_canvas(self.tokenizer, self.facts, request.text, request.holes)
         deadline = None if request.deadline_ms is None else start + request.deadline_ms / 1000
-        cache, lengths = self._first_look(empty, policy, request, starts)
+
+        def stop() -> bool:
+            late = deadline is not None and time.perf_counter() >= deadline
+            return late or (cancel is not None and cancel.is_set())
+
+        cache, lengths = self._first_look(empty, policy, request, starts, stop)
         counted = self._counted(request)
         encoded = time.perf_counter()
         made: list[Made] = []
@@ -132,15 +137,25 @@ class Engine:
         yield FillResult(best.holes, others, best.end, best.steps, self.facts.name, request.seed, timing)
 
     def _first_look(
-        self, empty: Canvas, policy: str, request: FillRequest, starts: list[int] | None
+        self,
+        empty: Canvas,
+        policy: str,
+        request: FillRequest,
+        starts: list[int] | None,
+        stop: Callable[[], bool],
     ) -> tuple[ContextCache, list[int]]:
         """The cache of the context, and how many masks each hole starts with: `starts`, where text is rewritten."""
         enabled = request.cache == "on"
         if policy == "probe":
             cache = ContextCache(self.backend, with_masks(empty, OTHER_HOLES), enabled)
-            if self._probe_bias is None:
-                self._probe_bias = measure_bias(self.backend, self.tokenizer, self._bans, LADDER[-1])
-            bias = tuple(pair for pair in self._probe_bias if pair[0] <= request.max_tokens)
+            bias = self._probe_bias
+            if bias is None:
+                bias = measure_bias(self.backend, self.tokenizer, self._bans, LADDER[-1], stop=stop)
+                if not stop():
+                    self._probe_bias = bias
+            if stop():
+                return cache, [OTHER_HOLES] * len(empty.holes)
+            bias = tuple(pair for pair in bias if pair[0] <= request.max_tokens) or bias[:1]
             return cache, probe_lengths(cache, empty, self.facts, self._bans, bias)
         if policy.startswith("fixed:"):
             lengths = [int(policy[6:])] * len(empty.holes)

@@ -13,6 +13,7 @@ from __future__ import annotations
 import copy
 import inspect
 import random
+from collections.abc import Callable
 
 import numpy as np
 
@@ -93,22 +94,31 @@ def first_step_confidence(
     }
 
 
-def measure_bias(backend: Backend, tokenizer: TextTokenizer, bans: Bans, max_length: int, seed: int = 0) -> Bias:
+def measure_bias(
+    backend: Backend,
+    tokenizer: TextTokenizer,
+    bans: Bans,
+    max_length: int,
+    seed: int = 0,
+    stop: Callable[[], bool] = lambda: False,
+) -> Bias:
     """How sure the model is in its first step at each length whatever the hole, over lines of Python's library.
 
-    Ships with a model (`diffill.probe_bias` in its config.json) or is measured when first needed.
+    Ships with a model (`diffill.probe_bias` in its config.json) or is measured when first needed. When `stop` says so,
+    what was measured by then has to do; with nothing measured, all lengths count alike.
     """
     rng = random.Random(seed)
     lengths = [n for n in LADDER if n <= max_length]
-    sums = dict.fromkeys(lengths, 0.0)
-    samples = neutral_holes(rng)
-    for text, start, end in samples:
+    samples: list[dict[int, float]] = []
+    for text, start, end in neutral_holes(rng):
+        if stop():
+            break
         canvas = build_canvas(tokenizer, backend.facts, text, [(start, end)])
         cache = ContextCache(backend, canvas, enabled=True)
-        found = first_step_confidence(cache, canvas, 0, lengths, backend.facts, bans)
-        for length in lengths:
-            sums[length] += found[length] / len(samples)
-    return tuple((length, round(sums[length], 5)) for length in lengths)
+        samples.append(first_step_confidence(cache, canvas, 0, lengths, backend.facts, bans))
+    if not samples:
+        return tuple((length, 1.0) for length in lengths)
+    return tuple((n, round(sum(found[n] for found in samples) / len(samples), 5)) for n in lengths)
 
 
 def neutral_holes(rng: random.Random) -> list[tuple[str, int, int]]:
@@ -121,7 +131,10 @@ def neutral_holes(rng: random.Random) -> list[tuple[str, int, int]]:
     import textwrap
 
     out: list[tuple[str, int, int]] = []
-    sources = [inspect.getsource(module) for module in (bisect, csv, fnmatch, shlex, string, textwrap)]
+    try:
+        sources = [inspect.getsource(module) for module in (bisect, csv, fnmatch, shlex, string, textwrap)]
+    except OSError:  # a Python without its library's sources
+        return out
     while len(out) < BIAS_SAMPLES:
         text = rng.choice(sources)
         lines = text.splitlines(keepends=True)

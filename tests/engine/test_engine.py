@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from model_runtime.engine import engine as engine_module
 from model_runtime.engine.canvas import MASK_SHOWN, Canvas
 from model_runtime.engine.engine import Engine
-from model_runtime.protocol import SAMPLERS, FillRequest, FillResult, ModelError, RequestError
+from model_runtime.protocol import SAMPLERS, FillRequest, FillResult, ModelError, RequestError, RewriteRequest
 
 PIECES = (
     "def f(x):",
@@ -589,3 +589,25 @@ def test_every_kind_of_model(tokenizer, shift, context_blind, bos):
             watched = Watched(engine, request)
             check_result(request, watched.result)
             assert watched.result.end == "complete"
+
+
+def test_probing_below_the_shortest_measured_length(fake_engine):
+    fake_engine._probe_bias = ((4, 0.5), (8, 0.4))
+    result = fake_engine.fill(FillRequest(text="a b\n", holes=[(2, 2)], length="probe", max_tokens=2))
+    assert result.end in ("complete", "max_tokens", "empty")
+
+
+def test_measuring_the_bias_keeps_the_deadline(fake_engine):
+    fake_engine._probe_bias = None
+    request = FillRequest(text="a b\n", holes=[(2, 2)], length="probe", deadline_ms=5)
+    with mock.patch("time.perf_counter", Clock()):
+        assert fake_engine.fill(request).end == "deadline"
+    assert fake_engine._probe_bias is None  # what was cut short is not kept
+
+
+@pytest.mark.parametrize(
+    "request_", [FillRequest(text="\ud800", holes=[(0, 0)]), RewriteRequest(text="\ud800", range=(0, 1))]
+)
+def test_half_a_surrogate_pair_is_refused(fake_engine, request_):
+    with pytest.raises(RequestError, match="surrogate pair at character 0"):
+        fake_engine.fill(request_)

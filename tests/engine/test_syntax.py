@@ -19,7 +19,6 @@ from model_runtime.engine.syntax import (
     parses_no_worse,
 )
 from model_runtime.engine.syntax_table import EXTENSIONS, FUNCTION_QUERIES, GRAMMARS, NAMES
-from model_runtime.protocol import RequestError
 
 COMMENTS = {language: "# {}\n" if language == "python" else "// {}\n" for language in GRAMMARS}
 
