@@ -28,6 +28,7 @@ import contextlib
 import itertools
 import json
 import logging
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
@@ -61,6 +62,7 @@ __all__ = ["Client", "Progress", "RpcError", "RuntimeDown", "connect"]
 OnFrame = Callable[[Frame], None]
 OnProgress = Callable[[Progress], None]
 MAX_ANSWER = 64 << 20  # bytes
+LEAVING_S, LOOK_S = 5.0, 0.02
 QUIET = logging.getLogger("diffill.client")
 QUIET.addHandler(logging.NullHandler())
 QUIET.propagate = False  # the library's debug lines hold the texts of messages
@@ -248,10 +250,13 @@ class Client:
 
 
 async def find_and_open(start: bool, any_version: bool) -> ClientConnection:
-    """Open a connection to the daemon; a daemon that leaves just now is looked for again."""
+    """Open a connection to the daemon.
+
+    One that leaves just now is looked for again: of a process that ends, the port is closed before the lock is free.
+    """
     folder = runtime_directory()
-    problem = "it left"
-    for _ in range(3):
+    end = time.monotonic() + LEAVING_S
+    while True:
         found = await find_or_start(folder, start, any_version)
         if found is None:
             raise RuntimeDown("no daemon runs: start one with diffill serve")
@@ -261,8 +266,9 @@ async def find_and_open(start: bool, any_version: bool) -> ClientConnection:
             told = error.response.body.decode(errors="replace").strip() if error.response.body else ""
             raise RuntimeDown(f"the daemon refused the connection: {told or error.response.status_code}") from None
         except (OSError, InvalidHandshake) as error:
-            problem = reason(error)
-    raise RuntimeDown(f"the daemon cannot be reached: {problem}")
+            if time.monotonic() > end:
+                raise RuntimeDown(f"the daemon cannot be reached: {reason(error)}") from None
+        await asyncio.sleep(LOOK_S)
 
 
 async def open_to(found: RuntimeFile) -> ClientConnection:
