@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,6 +17,9 @@ from model_runtime.models.tokenizer import TextTokenizer
 # The same examples in every run; how fast a machine is decides nothing.
 settings.register_profile("diffill", deadline=None, database=None, derandomize=True, max_examples=60)
 settings.load_profile("diffill")
+
+# A shell that runs the tests in the background has them ignore interrupts, and their children with them.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 TOKENS = 380  # ids of the small tokenizer
 VOCABULARY = 388  # rows of the tiny models' heads: eight ids without a token
