@@ -129,7 +129,7 @@ class Decoding:
     """Defaults of decoding that ship with the model."""
 
     context_length: int = 512
-    threshold: float = 0.7
+    threshold: float = 0.9
     start_masks: int = 16
 
 
