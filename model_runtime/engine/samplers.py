@@ -24,7 +24,7 @@ from model_runtime.backends.interface import Candidates
 # In a hole that looks for its size, a mask that is revealed for want of a surer one counts this much less for each mask
 # before it: what stands far from known text may still have to go (position-aware, as in PC-Sampler, arXiv 2508.13021).
 LEFT_BIAS = 0.4
-RESIZE_SURE = 0.5  # a mask becomes two, or goes away, only when that is more likely than every text together
+RESIZE_SURE = 0.7  # a mask becomes two, or goes away, only when that is this probable
 
 
 @dataclass

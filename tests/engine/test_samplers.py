@@ -154,11 +154,11 @@ EXPAND, DELETE = 3, 4
 
 def test_resizing_takes_a_sure_model():
     ids = [[EXPAND, 50, 51], [DELETE, EXPAND, 52], [53, EXPAND, DELETE]]
-    unsure = candidates_of([0.45, 0.30, 0.25], [0.49, 0.30, 0.21], [0.4, 0.3, 0.3], ids=ids)
+    unsure = candidates_of([0.65, 0.30, 0.05], [0.69, 0.21, 0.10], [0.4, 0.3, 0.3], ids=ids)
     found = revealed("threshold", unsure, steps_left=1, resizing=(EXPAND, DELETE))
     assert [found[row].token for row in range(3)] == [50, 52, 53]
-    assert [found[row].confidence for row in range(3)] == pytest.approx([0.30, 0.21, 0.4])
-    sure = candidates_of([0.55, 0.25, 0.2], [RESIZE_SURE, 0.30, 0.2], [0.4, 0.3, 0.3], ids=ids)
+    assert [found[row].confidence for row in range(3)] == pytest.approx([0.30, 0.10, 0.4])
+    sure = candidates_of([0.75, 0.15, 0.1], [RESIZE_SURE + 0.01, 0.19, 0.1], [0.4, 0.3, 0.3], ids=ids)
     found = revealed("threshold", sure, steps_left=1, resizing=(EXPAND, DELETE))
     assert [found[row].token for row in range(3)] == [EXPAND, DELETE, 53]
 
