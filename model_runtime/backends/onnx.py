@@ -35,8 +35,8 @@ class OnnxBackend:
         options.intra_op_num_threads = threads or default_threads()
         options.inter_op_num_threads = 1
         options.log_severity_level = 4
-        # waiting threads sleep: an editor's laptop must not stay warm between keystrokes
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        # threads wait awake within a run, a fifth faster, and sleep between runs: a laptop must not stay warm for nothing
+        options.add_session_config_entry("session.force_spinning_stop", "1")
         try:
             self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # the library has no common base
