@@ -35,7 +35,7 @@ class OnnxBackend:
         options.intra_op_num_threads = threads or default_threads()
         options.inter_op_num_threads = 1
         options.log_severity_level = 4
-        # threads wait awake within a run, a fifth faster, and sleep between runs: a laptop must not stay warm for nothing
+        # threads wait awake within a run, a fifth faster, and sleep between runs: a laptop must not stay warm for it
         options.add_session_config_entry("session.force_spinning_stop", "1")
         try:
             self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])

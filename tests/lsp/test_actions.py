@@ -16,7 +16,7 @@ from lsp_server.silence import Silence
 from lsp_server.work import with_progress
 from model_runtime.protocol import FillResult, HoleFill, RequestError, TokenInfo, apply_fills
 
-URI = "file:///work/it.py"
+URI = "file:///project/it.py"
 TEXT = '''\
 def area(w, h):
     """Says how large."""
