@@ -28,6 +28,7 @@ from model_runtime.engine.lengths import (
     probe_lengths,
     resolve_policy,
     start_holes,
+    told_probe,
 )
 from model_runtime.engine.rewrite import parts_to_rewrite
 from model_runtime.models.families import read_facts
@@ -120,7 +121,7 @@ class Engine:
                     yield frame(canvas, self.tokenizer, self.facts, outcome.steps, expected)
             if made and outcome.end in ("cancelled", "deadline"):
                 break  # what is whole is better than what is half done
-            made.append(self._finish(canvas, policy, variant.lengths, outcome, request))
+            made.append(self._finish(canvas, policy, variant.lengths, lengths, outcome, request))
             if outcome.end in ("cancelled", "deadline"):
                 break
             if enough(request, [one.holes for one in made], policy == "probe"):
@@ -171,12 +172,18 @@ class Engine:
         return CountedExpert(self._expert, self.facts, local)
 
     def _finish(
-        self, canvas: Canvas, policy: str, lengths: tuple[int, ...], outcome: Outcome, request: FillRequest
+        self,
+        canvas: Canvas,
+        policy: str,
+        lengths: tuple[int, ...],
+        probed: list[int],
+        outcome: Outcome,
+        request: FillRequest,
     ) -> Made:
         """The fills of a denoised canvas, and how it ended."""
         holes = []
-        for hole, length in zip(canvas.holes, lengths, strict=True):
-            told = f"probe:{length}" if policy == "probe" else policy
+        for hole, length, first in zip(canvas.holes, lengths, probed, strict=True):
+            told = told_probe(length, first, request.max_tokens) if policy == "probe" else policy
             holes.append(hole_fill(hole, self.tokenizer, self.facts, told, canvas.line_end, request.max_lines))
         end = outcome.end
         if end in ("complete", "max_tokens") and not any(hole.text for hole in holes):

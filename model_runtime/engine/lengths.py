@@ -54,6 +54,16 @@ def ladder_around(length: int, max_tokens: int) -> list[int]:
     return sorted({min(n, max_tokens) for n in (length, length + 2, round(1.4 * length))})
 
 
+def told_probe(length: int, probed: int, max_tokens: int) -> str:
+    """What a fill says of its probed length: what it got, what was tried, what that cost.
+
+    For example "probe:10 of 8,10,11 (probed 8; 1 batched pass and 3 fills)".
+    """
+    ladder = ladder_around(probed, max_tokens)
+    tried = ",".join(map(str, ladder))
+    return f"probe:{length} of {tried} (probed {probed}; 1 batched pass and {len(ladder)} fills)"
+
+
 def probe_lengths(cache: ContextCache, canvas: Canvas, facts: ModelFacts, bans: Bans, bias: Bias) -> list[int]:
     """The probed length of every hole of a canvas without masks, one hole after the other."""
     general = dict(bias)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from unittest import mock
 
 import numpy as np
@@ -611,3 +612,15 @@ def test_measuring_the_bias_keeps_the_deadline(fake_engine):
 def test_half_a_surrogate_pair_is_refused(fake_engine, request_):
     with pytest.raises(RequestError, match="surrogate pair at character 0"):
         fake_engine.fill(request_)
+
+
+def test_a_probed_hole_says_what_was_tried(fake_engine):
+    result = fake_engine.fill(FillRequest(text="a b\n", holes=[(2, 2)], length="probe"))
+    told = re.fullmatch(
+        r"probe:(\d+) of ([\d,]+) \(probed (\d+); 1 batched pass and (\d) fills\)", result.holes[0].length_policy
+    )
+    assert told is not None
+    tried = told[2].split(",")
+    assert told[1] in tried
+    assert told[3] in tried
+    assert len(tried) == int(told[4])
