@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 
-.PHONY: demo test check format bench bench-lsp corpus embedded evaluate clean
+.PHONY: demo test check format bench bench-lsp soak corpus embedded evaluate clean
 
 demo: .venv/light
 	$(BIN)/diffill fill examples/inventory.py
@@ -22,6 +22,10 @@ format: .venv/dev
 
 bench: .venv/dev
 	$(BIN)/diffill bench
+
+# Load and endurance of the daemon; not part of the tests.
+soak: .venv/dev
+	$(BIN)/python tests/daemon/soak.py
 
 bench-lsp: .venv/dev
 	$(BIN)/python benchmarks/lsp.py
