@@ -12,10 +12,10 @@ from typing import Any, Protocol
 import numpy as np
 
 from model_runtime.models.families import CANDIDATES as CANDIDATES  # A
+from model_runtime.models.families import HOLE as HOLE
+from model_runtime.models.families import PADDING as PADDING
 from model_runtime.models.families import ModelFacts
 
-HOLE = -1  # segment of rows that see everything
-PADDING = -2  # segment of rows that nobody sees
 BANNED = -1e9  # added to a logit that must not win
 
 

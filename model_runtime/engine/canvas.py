@@ -158,8 +158,6 @@ def hole_fill(
     pieces = [tokenizer.token_bytes[token] for token, _, _ in tokens]
     head, tail = known_lengths(hole, pieces[0], pieces[-1]) if pieces else (0, 0)
     data = b"".join(pieces)
-    if head + tail > len(data):  # head and tail cell are one and the same token
-        head, tail = len(data), 0
     text, spans = decode_tokens(data, pieces, head, len(data) - tail)
     infos: list[TokenInfo] = []
     for (_, confidence, step), (start, end) in zip(tokens, spans, strict=True):

@@ -25,8 +25,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import MaskedLMOutput
 
-HOLE = -1  # segment of rows that see everything
-PADDING = -2  # segment of rows that nobody sees
+from model_runtime.models.families import HOLE, PADDING
 
 
 class DreamConfig(PreTrainedConfig):

@@ -9,6 +9,8 @@ from typing import Any, TypeGuard
 
 from model_runtime.protocol import ModelError
 
+HOLE = -1  # segment of rows that see everything
+PADDING = -2  # segment of rows that nobody sees
 CANDIDATES = 64  # ids that come back for each masked row, out of a whole vocabulary
 
 

@@ -28,7 +28,7 @@ from model_runtime.models.dream import DreamConfig, DreamModel
 from training.checkpoints import append_json, latest_checkpoint, save_checkpoint
 from training.corpus.pack import load_pack
 from training.data import InfillBatches, batches
-from training.objectives.infill import IGNORE, InfillShape, Rows, TokenIds
+from training.objectives.infill import IGNORE, PAD, InfillShape, Rows, TokenIds
 from training.objectives.muon import Muon
 
 
@@ -136,7 +136,8 @@ def train(recipe: Recipe, corpus: Path, out: Path, minutes: float, device: str, 
     """Run or continue the recipe until `minutes` of computing are spent; return the checkpoint's folder."""
     torch.manual_seed(recipe.seed)
     pack = load_pack(corpus)
-    ids = token_ids(Tokenizer.from_file(str(corpus / "tokenizer.json")))
+    tokenizer = Tokenizer.from_file(str(corpus / "tokenizer.json"))
+    ids = token_ids(tokenizer)
     shape = InfillShape(**recipe.rows)
     count = len(pack.offsets) - 1
     dataset = InfillBatches(pack, (0, pack.validation_from), shape, ids, recipe.batch_size, recipe.seed)
@@ -150,7 +151,7 @@ def train(recipe: Recipe, corpus: Path, out: Path, minutes: float, device: str, 
         "delete_token_id": ids.delete,
         "eos_token_id": ids.delete,
     }
-    vocabulary = Tokenizer.from_file(str(corpus / "tokenizer.json")).get_vocab_size()
+    vocabulary = tokenizer.get_vocab_size()
     model = DreamModel(DreamConfig(vocab_size=vocabulary, tokenizer_size=vocabulary, **special, **recipe.model))
     model.to(device).train()
     optimizers = make_optimizers(model, recipe)
@@ -212,7 +213,7 @@ def train(recipe: Recipe, corpus: Path, out: Path, minutes: float, device: str, 
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
         step += 1
-        tokens += int((rows.kind != 3).sum())
+        tokens += int((rows.kind != PAD).sum())
         seconds = time.perf_counter() - began
         recent = [*recent[-49:], seconds]
         spent += min(seconds, 4 * statistics.median(recent))  # a paused process spends nothing
