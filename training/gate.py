@@ -47,7 +47,7 @@ def observe(engine: Engine, holes: Iterator[tuple[str, int, int]], seed: int) ->
     features, probabilities = [], []
     for text, start, end in holes:
         tokens = engine.tokenizer.encode(text[start:end])
-        expert = CountedExpert(engine._expert, facts, local_tokens(engine.tokenizer, text, [(start, end)], None))
+        expert = CountedExpert(engine._expert, facts, local_tokens(engine.tokenizer.encode, text, [(start, end)], None))
         canvas = build_canvas(engine.tokenizer, facts, text, [(start, end)], heal=False)
         cache = ContextCache(engine.backend, canvas, enabled=True)
         for shown in {0, int(rng.integers(0, len(tokens) + 1)), len(tokens)}:

@@ -7,6 +7,7 @@ result = engine.fill(FillRequest(text=source, holes=[(120, 180)]))
 from __future__ import annotations
 
 import copy
+import functools
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
@@ -59,6 +60,8 @@ class Engine:
         self._probe_bias = facts.probe_bias
         self._load_ms = load_ms
         self._expert = expert
+        # between keystrokes nearly all of a file stays as it was
+        self._encode_chunk = functools.lru_cache(maxsize=512)(tokenizer.encode)
 
     @classmethod
     def load(cls, model: str | Path = "embedded", backend: str = "auto", threads: int | None = None) -> Engine:
@@ -168,7 +171,7 @@ class Engine:
         """The counted expert for this document, if the model has one and the request wants it."""
         if self._expert is None or request.expert == "off":
             return None
-        local = local_tokens(self.tokenizer, request.text, request.holes, request.related)
+        local = local_tokens(self._encode_chunk, request.text, request.holes, request.related)
         return CountedExpert(self._expert, self.facts, local)
 
     def _finish(

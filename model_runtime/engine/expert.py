@@ -14,6 +14,7 @@ Legend: R masked rows, A candidates a row, V vocabulary.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +24,6 @@ from model_runtime.backends.interface import BANNED, Candidates
 from model_runtime.engine.cache import Layout
 from model_runtime.engine.canvas import Canvas
 from model_runtime.models.families import ModelFacts
-from model_runtime.models.tokenizer import TextTokenizer
 from model_runtime.protocol import Span
 
 ORDERS = 6  # tokens of context at most
@@ -31,6 +31,7 @@ LOCAL_WEIGHT = 30.0  # a count in the file weighs as many in the corpus
 LOCAL_TOKENS = 200_000  # of the open and related files that are searched
 BACKWARD_POWER = 0.6  # how far the right side bends what the left side expects
 BREAK = -1  # stands in local text where it is interrupted
+CHUNK = 4096  # characters that are encoded at once
 LOCAL_CHARACTERS = 400_000  # of each text that is read
 
 STORED = ("gaps", "lengths", "totals", "distinct", "tokens", "counts")
@@ -164,14 +165,28 @@ def opinion(
     return Opinion(probs_V, len(near), corpus_order)
 
 
-def local_tokens(tokenizer: TextTokenizer, text: str, holes: list[Span], related: list[str] | None) -> np.ndarray:
+def line_chunks(text: str) -> Iterator[str]:
+    """Runs of whole lines of about CHUNK characters: typing changes the last one only, the others may be remembered."""
+    at = 0
+    while at < len(text):
+        newline = text.find("\n", at + CHUNK)
+        end = len(text) if newline < 0 else newline + 1
+        yield text[at:end]
+        at = end
+
+
+def local_tokens(
+    encode: Callable[[str], list[int]], text: str, holes: list[Span], related: list[str] | None
+) -> np.ndarray:
     """The tokens of a document without its holes, and of related ones, BREAK between the pieces."""
     pieces = list(related or [])
     edges = [0, *(edge for hole in holes for edge in hole), len(text)]
     pieces += [text[a:b][-LOCAL_CHARACTERS:] for a, b in zip(edges[::2], edges[1::2], strict=True)]
     ids: list[int] = []
     for piece in pieces:
-        ids += [*tokenizer.encode(piece.replace("\r\n", "\n")), BREAK]
+        for chunk in line_chunks(piece.replace("\r\n", "\n")):
+            ids += encode(chunk)
+        ids.append(BREAK)
     return np.array(ids[-LOCAL_TOKENS:], np.int64)
 
 
