@@ -28,6 +28,10 @@ class ModelError(DiffillError):
     """A model that cannot be found, read or run."""
 
 
+class OutOfMemory(ModelError):
+    """A model that needed more memory than there is."""
+
+
 @dataclass
 class Options:
     """What a fill and a rewrite have in common; the defaults are the product's."""

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
+from model_runtime.backends.failures import first_line, model_failed
 from model_runtime.backends.interface import Candidates, Window, empty_past
 from model_runtime.models.families import ModelFacts, read_facts
 from model_runtime.protocol import ModelError
@@ -69,15 +70,10 @@ class OnnxBackend:
         try:
             ids, log_probs, margin, entropy, targets, k, v = self._session.run(None, feeds)
         except Exception as error:  # the library has no common base
-            raise ModelError(f"the model failed to run: {first_line(error)}") from error
+            raise model_failed(error) from error
         asked = targets if window.targets_BR is not None else None
         return Candidates(ids, log_probs, margin, entropy, asked), k, v
 
     def keep(self, cached_NBKWD: np.ndarray, wanted_W: np.ndarray) -> np.ndarray:
         """The rows of keys or values where the boolean `wanted_W` is true."""
         return np.ascontiguousarray(cached_NBKWD[:, :, :, wanted_W])
-
-
-def first_line(error: Exception) -> str:
-    """The first line of an error's text, at most 200 characters."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

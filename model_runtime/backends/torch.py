@@ -9,6 +9,7 @@ import torch
 import transformers
 from torch import Tensor
 
+from model_runtime.backends.failures import first_line, model_failed
 from model_runtime.backends.interface import CANDIDATES, Candidates, Window
 from model_runtime.models.dream import DreamModel
 from model_runtime.models.export import reduce_logits
@@ -37,8 +38,7 @@ class TorchBackend:
         try:
             model = DreamModel.from_pretrained(folder, dtype=dtype)
         except Exception as error:  # safetensors, transformers and torch share no base
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
-            raise ModelError(f"the weights in {folder} cannot be read: {reason}") from error
+            raise ModelError(f"the weights in {folder} cannot be read: {first_line(error)}") from error
         self.model = model.to(self.device).eval()
         head_width = self.facts.head_width
         self._no_past = torch.zeros(
@@ -59,16 +59,19 @@ class TorchBackend:
         if window.past is not None:
             past_k, past_v = window.past.k_N1KPD, window.past.v_N1KPD
             past_positions, past_segments = put(window.past.positions_BP), put(window.past.segments_BP)
-        logits_BRV, k, v = self.model.window(
-            put(window.ids_BW),
-            put(window.positions_BW),
-            put(window.segments_BW),
-            past_k,
-            past_v,
-            past_positions,
-            past_segments,
-            put(window.rows_BR),
-        )
+        try:
+            logits_BRV, k, v = self.model.window(
+                put(window.ids_BW),
+                put(window.positions_BW),
+                put(window.segments_BW),
+                past_k,
+                past_v,
+                past_positions,
+                past_segments,
+                put(window.rows_BR),
+            )
+        except torch.OutOfMemoryError as error:
+            raise model_failed(error) from error
         targets = np.zeros_like(window.rows_BR) if window.targets_BR is None else window.targets_BR
         reduced = reduce_logits(logits_BRV, put(window.bias_CV), put(window.bias_rows_BR), put(targets), CANDIDATES)
         ids, log_probs, margin, entropy, asked = (part.cpu().numpy() for part in reduced)

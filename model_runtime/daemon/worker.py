@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO, Protocol
 
+from model_runtime.backends.failures import ran_out_of_memory
 from model_runtime.daemon.pipe import pack, receive_one
 from model_runtime.daemon.validation import from_json
 from model_runtime.protocol import (
@@ -71,14 +72,10 @@ def work(load: Loader, source: BinaryIO, sink: BinaryIO) -> None:
             for message in model.stream(from_json(kind, job["request"], "request"), cancels[number]):
                 name = "frame" if isinstance(message, Frame) else "result"
                 send(sink, {"job": number, name: to_json(message)})
-        except MemoryError:
-            os._exit(OUT_OF_MEMORY)  # what the library holds by now is in no known state
-        except RequestError as error:
-            send(sink, {"job": number, "error": "request", "message": str(error)})
-        except ModelError as error:
-            send(sink, {"job": number, "error": "model", "message": str(error)})
-        except Exception as error:  # the daemon tells the client; only the kind and the place may be logged
-            send(sink, {"job": number, "error": "internal", "message": place_of(error)})
+        except Exception as error:
+            if ran_out_of_memory(error):
+                os._exit(OUT_OF_MEMORY)  # what the libraries hold by now is in no known state
+            send(sink, {"job": number, **told(error)})
         finally:
             cancels.pop(number, None)
 
@@ -102,6 +99,15 @@ def send(sink: BinaryIO, message: dict[str, Any]) -> None:
         sink.flush()
     except OSError:
         os._exit(0)
+
+
+def told(error: Exception) -> dict[str, Any]:
+    """An error as the daemon is told of it; of an unexpected one only the kind and the place, which may be logged."""
+    if isinstance(error, RequestError):
+        return {"error": "request", "message": str(error)}
+    if isinstance(error, ModelError):
+        return {"error": "model", "message": str(error)}
+    return {"error": "internal", "message": place_of(error)}
 
 
 def place_of(error: BaseException) -> str:

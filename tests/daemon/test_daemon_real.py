@@ -194,6 +194,25 @@ def test_a_killed_worker_and_a_killed_daemon_cost_one_request_at_most(daemon):
     run(scene(), 120)
 
 
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits another process's memory")
+def test_a_worker_without_memory_says_so_and_is_replaced(daemon):
+    import resource
+
+    async def scene():
+        async with await connect() as client:
+            await client.load()
+            pid = (await client.status())["worker"]["pid"]
+            pages = int(Path(f"/proc/{pid}/statm").read_text().split()[0])
+            limit = (pages * resource.getpagesize() + 2**20, resource.getrlimit(resource.RLIMIT_AS)[1])
+            resource.prlimit(pid, resource.RLIMIT_AS, limit)
+            text = "".join(f"value_{n} = {n}\n" for n in range(2000))
+            with pytest.raises(RpcError, match=r"the model process died \(out of memory\)"):
+                await client.fill(FillRequest(text=text, holes=[(len(text), len(text))], length="fixed:64"))
+            assert (await client.fill(request(seed=13))).holes
+
+    run(scene())
+
+
 def test_unloading_gives_the_memory_back(daemon):
     async def scene():
         async with await connect() as client:
