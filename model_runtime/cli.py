@@ -25,6 +25,7 @@ COMMANDS = (
     ("models", "list models, or describe one", "model_runtime.commands.models:main"),
     ("doctor", "examine this installation", "model_runtime.commands.doctor:main"),
     ("bench", "measure how fast this machine fills holes", "model_runtime.commands.bench:main"),
+    ("train", "make a model: corpus, tokenizer, stages", "model_runtime.commands.train:main"),
 )
 
 
