@@ -153,12 +153,12 @@ def hole_canvas(
 
 
 def merge_masks(
-    labels: np.ndarray, masked: np.ndarray, expand: int, rng: np.random.Generator
+    labels: np.ndarray, masked: np.ndarray, expand: int, rng: np.random.Generator, chance: float = 0.5
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Merge neighbouring masks in pairs with probability one half; a merged mask is labelled `expand`."""
+    """Merge neighbouring masks in pairs with probability `chance`; a merged mask is labelled `expand`."""
     out_labels, out_masked, i = [], [], 0
     while i < len(labels):
-        if i + 1 < len(labels) and masked[i] and masked[i + 1] and rng.random() < 0.5:
+        if i + 1 < len(labels) and masked[i] and masked[i + 1] and rng.random() < chance:
             out_labels.append(expand)
             out_masked.append(True)
             i += 2
