@@ -30,6 +30,7 @@ from model_runtime.models.tokenizer import TextTokenizer
 from training.checkpoints import latest_checkpoint
 from training.evaluation.infill import hardware
 from training.gate import fit
+from training.stages.scratch import Earlier
 
 GATE_LINES = 1500  # validation lines on which the expert's gate is learned
 
@@ -70,15 +71,17 @@ def facts_of_run(run: Path, corpus: Path, state: dict[str, Any], model: DreamMod
     """What the card says about how the model came about."""
     report = json.loads((corpus / "report.json").read_text())
     held_out = [r["held_out"] for r in read_log(run / "log.jsonl") if "held_out" in r]
+    earlier = Earlier(**state.get("earlier", {}))
     licences: dict[str, list[str]] = {}
     for source, row in report["sources"].items():
         licences.setdefault(row["licence"], []).append(source)
     return {
         "parameters": sum(p.numel() for p in model.parameters()),
         "recipe": json.loads(state["recipe"]),
-        "steps": state["step"],
-        "minutes": round(state["spent"] / 60, 1),
-        "tokens_seen": state["tokens"],
+        "runs": earlier.runs + 1,  # each from the weights of the one before; these are the sums
+        "steps": earlier.steps + state["step"],
+        "minutes": round((earlier.seconds + state["spent"]) / 60, 1),
+        "tokens_seen": earlier.tokens + state["tokens"],
         "held_out_nats": held_out[-1],
         "hardware": hardware(),
         "torch": torch.__version__,

@@ -1,20 +1,24 @@
-"""Builds the corpus from what is installed: `python -m training.corpus.build --out build/embedded`."""
+"""Builds the corpus from what is installed and fetched: `python -m training.corpus.build --out build/embedded`."""
 
 from __future__ import annotations
 
 import argparse
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
+from tokenizers import Tokenizer
 
-from training.corpus import clean, pack, sources
-from training.corpus.tokenizer import VOCABULARY, train_tokenizer
+from training.corpus import clean, fetch, pack, sources
+from training.corpus.tokenizer import VOCABULARY, load_tokenizer, train_tokenizer
+
+PACKAGES = Path(__file__).parents[1] / "recipes/embedded/packages.yaml"
 
 
 def limit_files(files: Sequence[sources.SourceFile], limit_mb: float | None, seed: int) -> list[sources.SourceFile]:
@@ -41,8 +45,13 @@ def build(
     vocabulary: int = VOCABULARY,
     workers: int = 2,
     console: Console | None = None,
+    tokenizer: Tokenizer | None = None,
+    validation: Collection[str] = (),
 ) -> dict[str, Any]:
-    """Cleans, tokenizes and packs `files` into `out`; returns the report. A seed gives one pack."""
+    """Cleans, tokenizes and packs `files` into `out`; returns the report. A seed gives one pack.
+
+    Without a tokenizer one is trained. `validation` names sources that are kept whole for validation.
+    """
     console = console or Console(stderr=True)
     examined = track(
         clean.examine(files, held_out_texts, workers), "clean", len(files), console=console, transient=True
@@ -51,9 +60,9 @@ def build(
     balanced, over = clean.balance(kept, seed)
     if len(balanced) < 2:
         raise ValueError(f"{len(balanced)} of {len(files)} files are left: too few for a corpus")
-    documents, validation_from = pack.arrange(balanced, seed)
-    console.print(f"{len(documents)} documents; training the tokenizer")
-    tokenizer = train_tokenizer((d.text for d in documents[:validation_from]), vocabulary)
+    documents, validation_from = pack.arrange(balanced, seed, validation)
+    console.print(f"{len(documents)} documents")
+    tokenizer = tokenizer or train_tokenizer((d.text for d in documents[:validation_from]), vocabulary)
     encoding = pack.encode(documents, tokenizer)
     encoded = list(track(encoding, "encode", len(documents), console=console, transient=True))
     facts = {
@@ -93,14 +102,28 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, default=Path("build/embedded"), help="folder to write")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--limit-mb", type=float, default=None, help="read about this much, for a trial")
+    parser.add_argument("--packages", type=Path, default=PACKAGES, help="pins of packages to fetch with pip")
+    parser.add_argument("--installed-only", action="store_true", help="fetch nothing")
+    parser.add_argument("--tokenizer", type=Path, default=None, help="use this tokenizer.json, train none")
     options = parser.parse_args(arguments)
 
     started = time.monotonic()
     ready = options.out / "READY"
     ready.unlink(missing_ok=True)
-    packages, left_out = sources.installed()
-    files = limit_files([*sources.standard_library(), *packages], options.limit_mb, options.seed)
-    report = build(options.out, files, left_out, sources.held_out_texts(), options.seed)
+    packages = fetch.Packages() if options.installed_only else fetch.load_packages(options.packages)
+    # first the fetched ones: their pins count where a package is installed as well
+    distributions = [*fetch.fetch(packages, options.out / "packages"), *metadata.distributions()]
+    found, left_out = sources.installed(distributions)
+    files = limit_files([*sources.standard_library(), *found], options.limit_mb, options.seed)
+    report = build(
+        options.out,
+        files,
+        left_out,
+        sources.held_out_texts(),
+        options.seed,
+        tokenizer=load_tokenizer(options.tokenizer) if options.tokenizer else None,
+        validation=packages.validation_names,
+    )
     ready.touch()
     console = Console()
     console.print(table(report))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,10 +35,17 @@ class Pack:
         return self.tokens[self.offsets[index] : self.offsets[index + 1]]
 
 
-def arrange(documents: Sequence[Document], seed: int) -> tuple[list[Document], int]:
-    """The documents in a seeded order, and the index where the validation set (at least one) starts."""
+def arrange(documents: Sequence[Document], seed: int, validation: Collection[str] = ()) -> tuple[list[Document], int]:
+    """The documents in a seeded order, and the index where the validation set (at least one) starts.
+
+    The set is all of the sources named in `validation`; a share of all documents where none is named or found.
+    """
     ordered = list(documents)
     random.Random(seed).shuffle(ordered)
+    held = [document for document in ordered if document.file.source in validation]
+    if held:
+        rest = [document for document in ordered if document.file.source not in validation]
+        return rest + held, len(rest)
     return ordered, len(ordered) - max(1, round(len(ordered) * VALIDATION_SHARE))
 
 

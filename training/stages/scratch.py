@@ -1,7 +1,8 @@
 """Train an infilling model from scratch within a time budget: `python -m training.stages.scratch --minutes 90`.
 
 The same command on a CPU or a GPU. A run that was stopped, by a signal or a power cut, goes on from its last
-checkpoint when the command is given again; time spent while paused (SIGSTOP) does not count.
+checkpoint when the command is given again; time spent while paused (SIGSTOP) does not count. `--from FOLDER` starts
+a run from the weights of a finished one, with fresh optimizers; what that one cost is added up in the card.
 """
 
 from __future__ import annotations
@@ -74,6 +75,41 @@ def token_ids(tokenizer: Tokenizer) -> TokenIds:
     return TokenIds(of("<|pad|>"), of("<|bos|>"), of("<|mask|>"), of("<|expand|>"), delete, newline[0])
 
 
+@dataclass
+class Earlier:
+    """What the runs cost whose weights a run goes on from."""
+
+    steps: int = 0
+    seconds: float = 0.0
+    tokens: int = 0
+    runs: int = 0
+
+
+def earlier_of(folder: Path) -> Earlier:
+    """Read from a released model's card.json or a run's checkpoint; nothing known counts as nothing."""
+    if (folder / "trainer.pt").is_file():
+        state = torch.load(folder / "trainer.pt", map_location="cpu", weights_only=True)
+        before = Earlier(**state.get("earlier", {}))
+        steps, seconds, tokens = state["step"], state["spent"], state["tokens"]
+        return Earlier(before.steps + steps, before.seconds + seconds, before.tokens + tokens, before.runs + 1)
+    if (folder / "card.json").is_file():
+        card = json.loads((folder / "card.json").read_text())
+        return Earlier(card["steps"], card["minutes"] * 60, card["tokens_seen"], card.get("runs", 1))
+    return Earlier(runs=1)
+
+
+def carry_on(model: DreamModel, folder: Path, tokenizer: Tokenizer) -> None:
+    """Load the weights of a model folder; another vocabulary or shape is a ValueError."""
+    old = folder / "tokenizer.json"
+    if old.is_file() and Tokenizer.from_file(str(old)).get_vocab() != tokenizer.get_vocab():
+        raise ValueError(f"{folder} has another vocabulary than the corpus: build the corpus with --tokenizer {old}")
+    weights = DreamModel.from_pretrained(folder, dtype=torch.float32).state_dict()
+    shapes = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    if shapes != {name: tuple(tensor.shape) for name, tensor in weights.items()}:
+        raise ValueError(f"{folder} has another shape than the recipe")
+    model.load_state_dict(weights)
+
+
 def losses(model: DreamModel, rows: Rows) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Summed next-token loss and its count, summed weighted masked loss and its weight (nats)."""
     x_BTE, _, _ = model.hidden(rows.ids, rows.positions, rows.visible())
@@ -132,8 +168,19 @@ def evaluate(model: DreamModel, held_out: list[Rows], device: str, half: bool) -
     return {"next_nats": sums[0] / max(sums[1], 1), "masked_nats": sums[2] / max(sums[3], 1)}
 
 
-def train(recipe: Recipe, corpus: Path, out: Path, minutes: float, device: str, workers: int) -> Path:
-    """Run or continue the recipe until `minutes` of computing are spent; return the checkpoint's folder."""
+def train(
+    recipe: Recipe,
+    corpus: Path,
+    out: Path,
+    minutes: float,
+    device: str,
+    workers: int,
+    source: Path | None = None,
+) -> Path:
+    """Run or continue the recipe until `minutes` of computing are spent; return the checkpoint's folder.
+
+    `source` is a model folder whose weights a new run starts from; a run that goes on ignores it.
+    """
     torch.manual_seed(recipe.seed)
     pack = load_pack(corpus)
     tokenizer = Tokenizer.from_file(str(corpus / "tokenizer.json"))
@@ -157,7 +204,7 @@ def train(recipe: Recipe, corpus: Path, out: Path, minutes: float, device: str, 
     optimizers = make_optimizers(model, recipe)
     out.mkdir(parents=True, exist_ok=True)
     log, place = out / "log.jsonl", out / "checkpoint"
-    step, spent, tokens = 0, 0.0, 0
+    step, spent, tokens, earlier = 0, 0.0, 0, Earlier()
     found = latest_checkpoint(place)
     if found is not None:
         state = torch.load(found / "trainer.pt", map_location=device, weights_only=True)
@@ -165,7 +212,12 @@ def train(recipe: Recipe, corpus: Path, out: Path, minutes: float, device: str, 
         for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
         step, spent, tokens = state["step"], state["spent"], state["tokens"]
+        earlier = Earlier(**state.get("earlier", {}))
         print(f"going on from step {step} after {spent / 60:.1f} minutes", flush=True)
+    elif source is not None:
+        carry_on(model, source, tokenizer)
+        earlier = earlier_of(source)
+        print(f"weights of {source} after {earlier.tokens / 1e6:.1f} M tokens", flush=True)
     half = pick_precision(model, held_out[0], device)
     parameters = sum(p.numel() for p in model.parameters())
     print(f"{parameters / 1e6:.2f} M parameters, {'bfloat16' if half else 'float32'} on {device}", flush=True)
@@ -185,6 +237,7 @@ def train(recipe: Recipe, corpus: Path, out: Path, minutes: float, device: str, 
             "step": step,
             "spent": spent,
             "tokens": tokens,
+            "earlier": dataclasses.asdict(earlier),
             "recipe": json.dumps(dataclasses.asdict(recipe)),
         }
         save_checkpoint(place, model, corpus / "tokenizer.json", trainer)
@@ -192,7 +245,12 @@ def train(recipe: Recipe, corpus: Path, out: Path, minutes: float, device: str, 
     recent: list[float] = []
     budget = minutes * 60
     saved_at = evaluated_at = spent
-    for rows in batches(dataset, step, workers):
+    if step == 0:
+        scores = evaluate(model, held_out, device, half)
+        append_json(log, {"step": 0, "minutes": 0.0, "tokens": 0, "held_out": scores})
+        print(f"held out at the start: {scores}", flush=True)
+    # an earlier run on the same corpus has seen the first batches
+    for rows in batches(dataset, earlier.steps + step, workers):
         if stop or spent >= budget:
             break
         began = time.perf_counter()
@@ -207,8 +265,8 @@ def train(recipe: Recipe, corpus: Path, out: Path, minutes: float, device: str, 
             loss = (next_sum + w * mask_sum) / (next_count + w * mask_weight)
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.clip)
-        if not math.isfinite(float(loss)):
-            raise FloatingPointError(f"the loss is {float(loss)} at step {step}; the last checkpoint is intact")
+        if not math.isfinite(loss.item()):
+            raise FloatingPointError(f"the loss is {loss.item()} at step {step}; the last checkpoint is intact")
         for optimizer in optimizers:
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
@@ -256,14 +314,20 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--minutes", type=float, default=90)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--from", dest="source", type=Path, help="start from the weights of this model folder")
+    parser.add_argument("--learning-rate", type=float, help="another than the recipe's, say for going on")
     arguments = parser.parse_args(argv)
+    recipe = load_recipe(arguments.recipe)
+    if arguments.learning_rate is not None:
+        recipe = dataclasses.replace(recipe, learning_rate=arguments.learning_rate)
     train(
-        load_recipe(arguments.recipe),
+        recipe,
         arguments.corpus,
         arguments.out,
         arguments.minutes,
         arguments.device,
         arguments.workers,
+        arguments.source,
     )
     return 0
 

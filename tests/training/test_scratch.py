@@ -1,0 +1,94 @@
+"""A run trains, goes on after a stop, and starts from the weights of another; its card adds up what it cost."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from model_runtime.models.dream import DreamModel
+from training.corpus.build import build
+from training.corpus.sources import SourceFile
+from training.corpus.tokenizer import load_tokenizer
+from training.release import facts_of_run
+from training.stages.scratch import Earlier, Recipe, earlier_of, train
+
+RECIPE = Recipe(
+    model={
+        "hidden_size": 16,
+        "intermediate_size": 24,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 1,
+        "max_position_embeddings": 128,
+        "tie_word_embeddings": True,
+        "attention": "context_blind",
+        "shift": True,
+    },
+    rows={"row_length": 96, "stretch": 48, "suffix": 16, "max_hole": 24},
+    batch_size=2,
+)
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A pack of a few made-up modules."""
+    root = tmp_path_factory.mktemp("corpus")
+    files = []
+    for n in range(12):
+        lines = [f"def take_{n}_{i}(value_{i}, other):\n    return value_{i} + other * {n + i}\n" for i in range(20)]
+        (root / f"m{n}.py").write_text("\n\n".join(lines))
+        files.append(SourceFile("p", f"p/m{n}.py", "code", "MIT", root / f"m{n}.py"))
+    # near duplicates by design: what is dropped is not the subject here
+    build(root / "pack", files, {}, vocabulary=330, workers=1)
+    return root / "pack"
+
+
+def run(corpus: Path, out: Path, minutes: float, source: Path | None = None) -> Path:
+    return train(RECIPE, corpus, out, minutes, "cpu", workers=0, source=source)
+
+
+def state(run: Path) -> dict:
+    return torch.load(run / "checkpoint/trainer.pt", weights_only=True)
+
+
+def test_a_run_starts_from_the_weights_of_another(corpus: Path, tmp_path: Path) -> None:
+    first = run(corpus, tmp_path / "first", 0.005)
+    cost = state(tmp_path / "first")
+    assert cost["step"] > 0
+    assert cost["earlier"] == vars(Earlier())
+    second = run(corpus, tmp_path / "second", 0.0, source=first)  # no time: the weights as they came
+    old, new = (DreamModel.from_pretrained(folder, dtype=torch.float32).state_dict() for folder in (first, second))
+    assert all(torch.equal(old[name], new[name]) for name in old)
+    start, end = (json.loads(line) for line in (tmp_path / "second/log.jsonl").read_text().splitlines())
+    assert start["held_out"] == end["held_out"]
+    expected = {"steps": cost["step"], "seconds": cost["spent"], "tokens": cost["tokens"], "runs": 1}
+    assert state(tmp_path / "second")["earlier"] == expected
+
+    run(corpus, tmp_path / "second", 0.005)  # goes on: the option is not needed again
+    now = state(tmp_path / "second")
+    assert now["step"] > 0
+    assert now["earlier"] == expected
+    card = facts_of_run(tmp_path / "second", corpus, now, DreamModel.from_pretrained(second))
+    assert card["steps"] == cost["step"] + now["step"]
+    assert card["tokens_seen"] == cost["tokens"] + now["tokens"]
+    assert card["minutes"] == pytest.approx((cost["spent"] + now["spent"]) / 60, abs=0.06)
+    assert card["runs"] == 2
+
+    # a released model tells by its card
+    (tmp_path / "second/checkpoint/trainer.pt").unlink()
+    (tmp_path / "second/checkpoint/card.json").write_text(json.dumps(card))
+    told = earlier_of(tmp_path / "second/checkpoint")
+    assert (told.steps, told.tokens, told.runs) == (card["steps"], card["tokens_seen"], 2)
+
+
+def test_weights_that_do_not_fit_are_refused(corpus: Path, tmp_path: Path) -> None:
+    first = run(corpus, tmp_path / "first", 0.0)
+    wider = Recipe(**{**vars(RECIPE), "model": {**RECIPE.model, "hidden_size": 32}})
+    with pytest.raises(ValueError, match="another shape"):
+        train(wider, corpus, tmp_path / "wider", 0.0, "cpu", 0, first)
+    tokenizer = load_tokenizer(first / "tokenizer.json")
+    tokenizer.add_tokens(["more"])
+    tokenizer.save(str(first / "tokenizer.json"))
+    with pytest.raises(ValueError, match="another vocabulary"):
+        run(corpus, tmp_path / "other", 0.0, source=first)
