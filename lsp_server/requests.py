@@ -1,4 +1,5 @@
-"""Our own requests: diffill/fill fills ranges, diffill/rewrite writes one anew; frames come as progress.
+"""Our own requests: diffill/fill fills ranges, diffill/rewrite writes one anew, with frames as progress;
+diffill/checksum tells a client whether both ends have the same text.
 
 Parameters are checked here, field by field; what is wrong with them is said in one sentence.
 """
@@ -6,6 +7,7 @@ Parameters are checked here, field by field; what is wrong with them is said in 
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -62,6 +64,17 @@ async def rewrite_range(session: Session, params: Any, tell: Tell) -> dict[str, 
     return await run(session, document, request, params.get("partialResultToken"), tell)
 
 
+def checksum(session: Session, params: Any) -> dict[str, Any]:
+    """diffill/checksum: {textDocument: {uri}} → what the server holds of an open file, as figures: none of its text."""
+    document = session.document(read_uri(params))
+    return {
+        "version": document.version,
+        "lines": len(document.line_starts()),
+        "characters": len(document.text),
+        "sha256": hashlib.sha256(document.text.encode("utf-8", "surrogatepass")).hexdigest(),
+    }
+
+
 async def run(session: Session, document: Document, request: Request, token: Any, tell: Tell) -> dict[str, Any]:
     """Send a request; every frame is told under the client's token, if it gave one."""
     request.language, request.path = document.language_id or None, document.name
@@ -85,15 +98,20 @@ async def open_document(session: Session, params: Any) -> Document:
 
     Silence if the model may not see it; RequestError for another version than the one the client means.
     """
-    given = params.get("textDocument") if isinstance(params, dict) else None
-    if not isinstance(given, dict) or not isinstance(given.get("uri"), str):
-        raise RequestError("textDocument.uri is missing")
-    document = dataclasses.replace(session.document(given["uri"]))
-    version = given.get("version")
+    document = dataclasses.replace(session.document(read_uri(params)))
+    version = params["textDocument"].get("version")
     if version is not None and version != document.version:
         raise RequestError(f"the document is at version {document.version}, not {version}")
     await session.check(document)
     return document
+
+
+def read_uri(params: Any) -> str:
+    """The file that a request is about."""
+    given = params.get("textDocument") if isinstance(params, dict) else None
+    if not isinstance(given, dict) or not isinstance(given.get("uri"), str):
+        raise RequestError("textDocument.uri is missing")
+    return given["uri"]
 
 
 def read_list(params: dict[str, Any], name: str) -> list[Any]:

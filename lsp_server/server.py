@@ -218,6 +218,15 @@ def last_fill(ls: Server, params: Any) -> dict[str, Any] | None:
     return ls.session.last
 
 
+@server.feature("diffill/checksum")
+def checksum(ls: Server, params: Any) -> dict[str, Any]:
+    """What the server holds of a file, to compare with what the editor holds."""
+    try:
+        return requests.checksum(ls.session, params)
+    except (RequestError, NotOpen) as error:
+        raise JsonRpcInvalidParams(str(error)) from None
+
+
 @server.feature(types.SHUTDOWN)
 async def shutdown(ls: Server, params: Any) -> None:
     """Leave the daemon."""
