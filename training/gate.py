@@ -41,13 +41,13 @@ def line_holes(engine: Engine, corpus: Path, count: int, seed: int) -> Iterator[
 
 def observe(engine: Engine, holes: Iterator[tuple[str, int, int]], seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Features [X, F] and the probabilities [X, 2] that network and expert give the target."""
-    assert engine._expert is not None
+    assert engine.expert is not None
     rng = np.random.default_rng(seed)
     bans, facts = Bans(engine.facts, engine.tokenizer), engine.facts
     features, probabilities = [], []
     for text, start, end in holes:
         tokens = engine.tokenizer.encode(text[start:end])
-        expert = CountedExpert(engine._expert, facts, local_tokens(engine.tokenizer.encode, text, [(start, end)], None))
+        expert = CountedExpert(engine.expert, facts, local_tokens(engine.tokenizer.encode, text, [(start, end)], None))
         canvas = build_canvas(engine.tokenizer, facts, text, [(start, end)], heal=False)
         cache = ContextCache(engine.backend, canvas, enabled=True)
         for shown in {0, int(rng.integers(0, len(tokens) + 1)), len(tokens)}:

@@ -59,7 +59,7 @@ class Engine:
         self._bans = Bans(facts, tokenizer)
         self._probe_bias = facts.probe_bias
         self._load_ms = load_ms
-        self._expert = expert
+        self.expert = expert
         # between keystrokes nearly all of a file stays as it was
         self._encode_chunk = functools.lru_cache(maxsize=512)(tokenizer.encode)
 
@@ -108,7 +108,7 @@ class Engine:
             return late or (cancel is not None and cancel.is_set())
 
         cache, lengths = self._first_look(empty, policy, request, starts, stop)
-        counted = self._counted(request)
+        counted = self.counted(request)
         encoded = time.perf_counter()
         made: list[Made] = []
         for variant in variants(request, lengths, policy == "probe"):
@@ -167,12 +167,12 @@ class Engine:
             lengths = starts or [self.facts.start_masks] * len(empty.holes)
         return ContextCache(self.backend, with_masks(empty, lengths[0]), enabled), lengths
 
-    def _counted(self, request: FillRequest) -> CountedExpert | None:
+    def counted(self, request: FillRequest) -> CountedExpert | None:
         """The counted expert for this document, if the model has one and the request wants it."""
-        if self._expert is None or request.expert == "off":
+        if self.expert is None or request.expert == "off":
             return None
         local = local_tokens(self._encode_chunk, request.text, request.holes, request.related)
-        return CountedExpert(self._expert, self.facts, local)
+        return CountedExpert(self.expert, self.facts, local)
 
     def _finish(
         self,

@@ -131,7 +131,7 @@ def settle_all(
             continue
         cache = Once(engine.backend, known.canvas)
         at = len(hole.prefix)
-        counted = engine._counted(FillRequest(text=hole.prefix + hole.suffix, holes=[(at, at)]))
+        counted = engine.counted(FillRequest(text=hole.prefix + hole.suffix, holes=[(at, at)]))
         expert = OnceExpert(counted) if counted else None
         for key, (options, threshold) in settings.items():
             fills[key].append(settle(engine, known, cache, options, threshold, expert))
