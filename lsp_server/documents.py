@@ -2,6 +2,9 @@
 
 An offset counts code points of the document's text. A position is a line and a column in the units that client and
 server agreed on. Lines end with LF, CRLF or CR and nothing else: a form feed or U+2028 is a character like another.
+
+Some editors keep a CR that ends no line of theirs as a character, whatever the protocol says. For those (`lf_lines`)
+only LF ends a line, unless the file has none; a column behind a CR that stands before LF is a place like another.
 """
 
 from __future__ import annotations
@@ -18,6 +21,8 @@ from model_runtime.protocol import Span
 
 MARKER = "<FILL>"
 LINE_END = re.compile(r"\r\n|\n|\r")
+LF = re.compile(r"\n")
+LF_EDITORS = frozenset(("neovim", "emacs", "eglot", "helix"))  # by the names that they give of themselves
 UNIT_CODECS = {"utf-8": ("utf-8", 1), "utf-16": ("utf-16-le", 2), "utf-32": ("utf-32-le", 4)}
 
 
@@ -50,6 +55,7 @@ class Document:
     text: str
     encoding: str = "utf-16"
     edits: int = 0
+    lf_lines: bool = False
     starts: list[int] = field(default_factory=list, repr=False)  # of lines; empty: not yet known
 
     @property
@@ -60,7 +66,8 @@ class Document:
     def line_starts(self) -> list[int]:
         """The offset of each line's first character; a text that ends with a line end has an empty last line."""
         if not self.starts:
-            self.starts = [0, *(match.end() for match in LINE_END.finditer(self.text))]
+            ends = (LF if self.lf_lines else LINE_END).finditer(self.text)
+            self.starts = [0, *(match.end() for match in ends)]
         return self.starts
 
     def line_span(self, line: int) -> Span:
@@ -76,22 +83,30 @@ class Document:
         """The line that holds an offset."""
         return bisect.bisect_right(self.line_starts(), offset) - 1
 
-    def offset_at(self, position: types.Position) -> int:
-        """A position's offset; past a line's end it means the line's end, past the last line the text's."""
+    def offset_at(self, position: types.Position, between: bool = False) -> int:
+        """A position's offset; past a line's end it means the line's end, past the last line the text's.
+
+        One column past the end of a line with CRLF may lie `between` the two, as with `lf_lines` it always does.
+        """
         if position.line >= len(self.line_starts()):
             return len(self.text)
         start, end = self.line_span(max(position.line, 0))
-        return start + units_to_characters(self.text[start:end], position.character, self.encoding)
+        line = self.text[start:end]
+        between = (between or self.lf_lines) and self.text[end : end + 2] == "\r\n"
+        if between and position.character == count_units(line, self.encoding) + 1:
+            return end + 1
+        return start + units_to_characters(line, position.character, self.encoding)
 
     def position_at(self, offset: int) -> types.Position:
-        """The position of an offset; between CR and LF it is the line's end."""
+        """The position of an offset; between CR and LF it is the line's end where the CR is part of that."""
         line = self.line_of(offset)
         start, end = self.line_span(line)
-        return types.Position(line, count_units(self.text[start : min(offset, end)], self.encoding))
+        last = offset if self.lf_lines else min(offset, end)
+        return types.Position(line, count_units(self.text[start:last], self.encoding))
 
-    def span_of(self, range_: types.Range) -> Span:
+    def span_of(self, range_: types.Range, between: bool = False) -> Span:
         """A range's offsets, in order even if the client's are not."""
-        first, last = self.offset_at(range_.start), self.offset_at(range_.end)
+        first, last = self.offset_at(range_.start, between), self.offset_at(range_.end, between)
         return min(first, last), max(first, last)
 
     def range_of(self, start: int, end: int) -> types.Range:
@@ -99,10 +114,13 @@ class Document:
         return types.Range(self.position_at(start), self.position_at(end))
 
     def apply(self, changes: Iterable[types.TextDocumentContentChangeEvent], version: int) -> None:
-        """Apply a client's changes one after the other, each to the text that the one before it left."""
+        """Apply a client's changes one after the other, each to the text that the one before it left.
+
+        Nobody but an editor that shows the CR changes something between CR and LF; not all of those give their name.
+        """
         for change in changes:
             if isinstance(change, types.TextDocumentContentChangePartial):
-                start, end = self.span_of(change.range)
+                start, end = self.span_of(change.range, between=True)
                 self.replace(self.text[:start] + change.text + self.text[end:])
             else:
                 self.replace(change.text)
@@ -116,7 +134,7 @@ class Document:
 
     def with_text(self, text: str) -> Document:
         """A copy with another text, to find positions in what an edit would make."""
-        return Document(self.uri, self.language_id, self.version, text, self.encoding, self.edits)
+        return Document(self.uri, self.language_id, self.version, text, self.encoding, self.edits, self.lf_lines)
 
 
 def join_spans(spans: Iterable[Span]) -> list[Span]:

@@ -84,6 +84,7 @@ def initialize(ls: Server, params: types.InitializeParams) -> None:
     """Take what the client starts us with; nothing is sent before it has our answer."""
     given, ls.session.trusted = configuration.from_options(params.initialization_options)
     ls.session.start_options = given
+    ls.protocol.client = params.client_info.name.lower() if params.client_info else ""
 
 
 @server.feature(types.INITIALIZED)

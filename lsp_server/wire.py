@@ -13,16 +13,17 @@ from pygls.exceptions import JsonRpcException, JsonRpcInvalidParams
 from pygls.protocol import JsonRPCRequestMessage, LanguageServerProtocol, lsp_method
 from pygls.protocol.json_rpc import JsonRPCNotification
 
-from lsp_server.documents import Document
+from lsp_server.documents import LF_EDITORS, Document
 
 OWN = "diffill/"
 
 
 class Protocol(LanguageServerProtocol):
-    """One client's connection; `documents` are the files it has open, by URI."""
+    """One client's connection; `documents` are the files it has open, by URI, `client` is its name in lower case."""
 
     def __init__(self, *args: Any, **kwargs: Any):
         self.documents: dict[str, Document] = {}
+        self.client = ""
         super().__init__(*args, **kwargs)
 
     def encoding(self) -> str:
@@ -68,7 +69,9 @@ class Protocol(LanguageServerProtocol):
     def lsp_text_document__did_open(self, params: types.DidOpenTextDocumentParams):  # type: ignore[override]
         """Take a file that the client opened."""
         item = params.text_document
-        self.documents[item.uri] = Document(item.uri, item.language_id, item.version, item.text, self.encoding())
+        lf_lines = self.client in LF_EDITORS and ("\n" in item.text or "\r" not in item.text)
+        document = Document(item.uri, item.language_id, item.version, item.text, self.encoding(), lf_lines=lf_lines)
+        self.documents[item.uri] = document
         yield from self.hand_on(types.TEXT_DOCUMENT_DID_OPEN, params)
 
     @lsp_method(types.TEXT_DOCUMENT_DID_CHANGE)

@@ -31,27 +31,31 @@ ENCODINGS = st.sampled_from(["utf-8", "utf-16", "utf-32"])
 SIZES = {"utf-8": lambda c: len(c.encode()), "utf-16": lambda c: 1 + (ord(c) > 0xFFFF), "utf-32": lambda c: 1}
 
 
-def places(text: str, encoding: str) -> list[tuple[int, int, int]]:
-    """Every place a cursor can be at: offset, line, column; found by walking along, as an editor's own model would."""
+def places(text: str, encoding: str, lf_lines: bool = False) -> list[tuple[int, int, int]]:
+    """Every place a cursor can be at: offset, line, column; found by walking along, as an editor's own model would.
+
+    With `lf_lines` CR is a character like another, as in Neovim, Emacs and Helix.
+    """
     found, line, column, index = [], 0, 0, 0
     while True:
         found.append((index, line, column))
         if index == len(text):
             return found
-        width = 2 if text[index : index + 2] == "\r\n" else 1
-        if text[index] in "\r\n":
+        width = 2 if text[index : index + 2] == "\r\n" and not lf_lines else 1
+        if text[index] in ("\n" if lf_lines else "\r\n"):
             line, column = line + 1, 0
         else:
             column += SIZES[encoding](text[index])
         index += width
 
 
-@given(TEXTS, ENCODINGS, st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1), TEXTS), max_size=6))
-@example("a\r\nb", "utf-16", [(0.5, 0.5, "\n"), (0.4, 0.9, "😀")])
-def test_the_servers_text_is_the_clients(text, encoding, edits):
-    document = Document("file:///a.py", "python", 1, text, encoding)
+@given(TEXTS, ENCODINGS, st.booleans(), st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1), TEXTS), max_size=6))
+@example("a\r\nb", "utf-16", False, [(0.5, 0.5, "\n"), (0.4, 0.9, "😀")])
+@example("a\r\nb\n", "utf-8", True, [(0.3, 0.5, "")])  # the CR alone, as Neovim takes it out
+def test_the_servers_text_is_the_clients(text, encoding, lf_lines, edits):
+    document = Document("file:///a.py", "python", 1, text, encoding, lf_lines=lf_lines)
     for version, (first, second, new) in enumerate(edits, start=2):
-        spots = places(text, encoding)
+        spots = places(text, encoding, lf_lines)
         one, other = sorted((spots[int(first * (len(spots) - 1))], spots[int(second * (len(spots) - 1))]))
         text = text[: one[0]] + new + text[other[0] :]
         range_ = types.Range(types.Position(one[1], one[2]), types.Position(other[1], other[2]))
@@ -60,10 +64,10 @@ def test_the_servers_text_is_the_clients(text, encoding, edits):
         assert document.version == version
 
 
-@given(TEXTS, ENCODINGS)
-def test_offsets_and_positions_name_the_same_places(text, encoding):
-    document = Document("file:///a.py", "python", 1, text, encoding)
-    for offset, line, column in places(text, encoding):
+@given(TEXTS, ENCODINGS, st.booleans())
+def test_offsets_and_positions_name_the_same_places(text, encoding, lf_lines):
+    document = Document("file:///a.py", "python", 1, text, encoding, lf_lines=lf_lines)
+    for offset, line, column in places(text, encoding, lf_lines):
         position = types.Position(line, column)
         assert document.offset_at(position) == offset
         assert document.position_at(offset) == position
@@ -75,6 +79,29 @@ def test_positions_past_the_end_mean_the_end():
     assert document.offset_at(types.Position(1, 99)) == 5
     assert document.offset_at(types.Position(1, 1)) == 4  # half of the pair
     assert document.offset_at(types.Position(2, 0)) == document.offset_at(types.Position(9, 9)) == 6
+
+
+@given(TEXTS, ENCODINGS, st.booleans())
+def test_an_edit_at_any_offsets_keeps_the_text_around_it(text, encoding, lf_lines):
+    """Also between CR and LF, and inside what an editor shows as one character: a place of the server's own choice."""
+    document = Document("file:///a.py", "python", 1, text, encoding, lf_lines=lf_lines)
+    for start in range(len(text) + 1):
+        for end in range(start, min(start + 3, len(text)) + 1):
+            low, high = document.span_of(document.range_of(start, end))
+            assert low in (start, start - (text[start - 1 : start + 1] == "\r\n"))
+            assert high in (end, end - (text[end - 1 : end + 1] == "\r\n"))
+
+
+def test_between_cr_and_lf_is_a_place_for_editors_that_show_the_cr():
+    document = Document("file:///a.py", "python", 1, "ab\r\n", lf_lines=True)
+    assert document.offset_at(types.Position(0, 3)) == 3
+    assert document.position_at(3) == types.Position(0, 3)
+    assert document.line_span(0) == (0, 2)  # a suggestion at the line's end stands before the CR
+    unnamed = Document("file:///a.py", "python", 1, "ab\r\nc")
+    assert unnamed.offset_at(types.Position(0, 3)) == 2  # as the protocol says
+    cr = types.Range(types.Position(0, 2), types.Position(0, 3))
+    unnamed.apply([types.TextDocumentContentChangePartial(cr, "")], 2)
+    assert unnamed.text == "ab\nc"
 
 
 def test_only_real_changes_count_as_edits():
