@@ -16,7 +16,7 @@ class Settings:
     model: str = "embedded"  # a name of `diffill models`, or a folder
     alternatives: int = 3  # when asked for; automatic suggestions have one
     max_lines: int = 8  # of a suggested block
-    min_confidence: float = 0.0  # what is less sure is not shown
+    min_confidence: float = 0.3  # automatic suggestions less sure are not shown; measured in docs/decoding.md
     deadline_ms: int = 2000  # a suggestion; the best so far is shown then
     debounce_ms: int | None = None  # none: 75 to 125, as the typing asks
     exclude: tuple[str, ...] = ()  # globs, beside those that always hold

@@ -147,7 +147,8 @@ async def ask(
     result = await session.runtime.fill(request, session=uri)
     if result.end == "deadline" and session.runtime.state == "loading":
         raise Silence("loading")
-    kept = worth_showing(place, result, session.settings.min_confidence)
+    # who asks for a suggestion wants one, however unsure
+    kept = worth_showing(place, result, 0.0 if invoked else session.settings.min_confidence)
     if block:
         text, offset = place.document.text, place.offset
         suggestions.blocks[uri] = Offered(text[:offset], kept[0].text, text[offset:])

@@ -171,7 +171,6 @@ def test_a_selection_of_several_lines_is_no_entry():
         (Model(" "), {}, "empty"),
         (Model("", end="deadline"), {}, "deadline"),
         (Model("", end="superseded"), {}, "superseded"),
-        (Model("y = 1)))"), {"min_confidence": 0.99}, "low_confidence"),
         (Model("# nothing but words"), {}, "filtered"),
     ],
 )
@@ -180,6 +179,14 @@ def test_every_nothing_has_its_reason(model, settings, reason):
     assert items is None
     assert place.silence == reason
     assert place.told[-1]["lastSilence"]["message"]
+
+
+def test_an_unsure_suggestion_is_shown_only_to_who_asks_for_it():
+    unsure = Model("y", confidence=0.2)
+    items, place = ask("x = |\n", unsure, invoked=False)
+    assert (items, place.silence) == (None, "low_confidence")
+    assert [item.insert_text for item in ask("x = |\n", unsure)[0]] == ["y"]
+    assert ask("x = |\n", unsure, invoked=False, min_confidence=0.2)[0]
 
 
 def test_what_the_model_was_too_slow_for_is_still_shown():
