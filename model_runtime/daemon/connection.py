@@ -52,6 +52,7 @@ class Limits:
     pending: int = 64  # requests a connection
     unread: int = 1024  # answers that a client leaves unread before it is dropped
     first_request_s: float = 10.0  # for the HTTP request of a new connection
+    close_s: float = 3.0  # for a client to take what is still to be sent when its connection ends
 
 
 class Outbox:

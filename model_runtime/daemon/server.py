@@ -21,11 +21,11 @@ from starlette.requests import HTTPConnection, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from model_runtime import __version__
 from model_runtime.daemon.connection import Connection, Limits
 from model_runtime.daemon.messages import SUBPROTOCOL, Progress, notification_text
+from model_runtime.daemon.patience import firm, hasty
 from model_runtime.daemon.scheduler import Scheduler
 
 HOST = "127.0.0.1"
@@ -56,7 +56,7 @@ class Daemon:
         config = uvicorn.Config(
             self.app(),
             http=hasty(self.limits.first_request_s),
-            ws="websockets-sansio",
+            ws=firm(self.limits.close_s),
             ws_max_size=self.limits.frame,
             ws_per_message_deflate=False,
             lifespan="off",
@@ -154,25 +154,6 @@ class Daemon:
     def _wait_for_clients(self) -> None:
         """No client is there: leave after a while."""
         self._leaving = asyncio.get_running_loop().call_later(self._idle_exit_s, self.leave)
-
-
-def hasty(first_request_s: float) -> type[H11Protocol]:
-    """uvicorn's HTTP protocol, closing connections that are opened and then say nothing."""
-
-    class Hasty(H11Protocol):
-        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-            super().connection_made(transport)
-            self.first_request = self.loop.call_later(first_request_s, self.give_up)
-
-        def give_up(self) -> None:
-            if self.cycle is None and self.transport.get_protocol() is self:
-                self.transport.close()
-
-        def connection_lost(self, exc: Exception | None) -> None:
-            self.first_request.cancel()
-            super().connection_lost(exc)
-
-    return Hasty
 
 
 def listen(port: int = 0) -> socket.socket:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 import sys
 from pathlib import Path
 
@@ -29,10 +30,12 @@ def fake_process() -> WorkerProcess:
 
 
 @contextlib.asynccontextmanager
-async def serving(make_worker=fake_process, **options):
+async def serving(make_worker=fake_process, send_buffer: int | None = None, **options):
     """A daemon on a port of its own, in this event loop; yields it and its port."""
     daemon = Daemon(Scheduler(make_worker=make_worker), TOKEN, **options)
     listener = listen()
+    if send_buffer is not None:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
     task = asyncio.create_task(daemon.serve(listener))
     try:
         yield daemon, listener.getsockname()[1]

@@ -299,6 +299,25 @@ def test_a_reader_who_never_reads_is_dropped_and_the_others_are_served():
     run(scene())
 
 
+def test_a_reader_who_never_reads_is_cut_off_with_what_is_still_to_be_sent():
+    async def scene():
+        limits = Limits(unread=1024, close_s=0.01)
+        async with serving(limits=limits, send_buffer=1) as (daemon, port), dial(port) as other:
+            slow = await dial(port, max_queue=1)
+            slow.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
+
+            async def flood():
+                while True:
+                    await slow.send("{" * 900)
+
+            with pytest.raises(ConnectionClosed):
+                await flood()
+            assert (await ask(other, 1, "fill", {"request": REQUEST}))["result"]["end"] == "complete"
+            assert daemon.status()["clients"] == 1
+
+    run(scene())
+
+
 def test_of_frames_only_the_newest_waits_and_none_comes_after_the_answer():
     async def scene():
         outbox = Outbox(10)
