@@ -19,11 +19,6 @@ from datasketch import LeanMinHash, MinHash, MinHashLSH
 from training.corpus.sources import SourceFile
 
 MEGABYTE = 1_000_000
-MAX_BYTES = 100_000
-MIN_CHARACTERS = 200
-MAX_LINE = 1000
-MAX_MEAN_LINE = 100
-MAX_LITERAL_SHARE = 0.7
 PERMUTATIONS = 64
 SHINGLE_WORDS = 5
 NEAR_DUPLICATE = 0.7  # Jaccard similarity of shingles
@@ -48,6 +43,20 @@ LEXEMES = re.compile(
 )
 WORDS = re.compile(r"\w+")
 MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a text may be; lengths in characters."""
+
+    max_kb: float = 100.0
+    min_characters: int = 200
+    max_line: int = 1000
+    max_mean_line: float = 100.0
+    max_literal_share: float = 0.7
+
+
+LIMITS = Limits()
 
 
 @dataclass(frozen=True)
@@ -77,33 +86,40 @@ def decode(raw: bytes) -> str | None:
         return None
 
 
-def is_data(text: str) -> bool:
+def is_data(text: str, max_literal_share: float = LIMITS.max_literal_share) -> bool:
     """Whether literals outnumber names so far that the file is a table. Comments do not count."""
     counts = Counter(match.lastgroup for match in LEXEMES.finditer(text))
     literals = counts["literal"]
-    return literals > 50 and literals / (literals + counts["name"]) > MAX_LITERAL_SHARE
+    return literals > 50 and literals / (literals + counts["name"]) > max_literal_share
 
 
-def reason_to_drop(text: str) -> str | None:
-    """The first rule a text breaks, or None. Duplicates are found elsewhere."""
-    if len(text) < MIN_CHARACTERS:
+def parse(text: str) -> ast.Module | None:
+    """The syntax tree of a Python module, or None."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return ast.parse(text)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
+
+
+def reason_in_text(text: str, limits: Limits = LIMITS) -> str | None:
+    """The first rule that a text in any language breaks, or None."""
+    if len(text) < limits.min_characters:
         return "tiny"
     if GENERATED.search("\n".join(text[:2000].split("\n")[:12])):
         return "generated"
     if COPYLEFT.search(text[:3000]):
         return "copyleft notice"
     lines = text.split("\n")
-    if max(map(len, lines)) > MAX_LINE or len(text) / len(lines) > MAX_MEAN_LINE:
+    if max(map(len, lines)) > limits.max_line or len(text) / len(lines) > limits.max_mean_line:
         return "long lines"
-    if is_data(text):
-        return "data"
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            ast.parse(text)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return "does not parse"
-    return None
+    return "data" if is_data(text, limits.max_literal_share) else None
+
+
+def reason_to_drop(text: str, limits: Limits = LIMITS) -> str | None:
+    """The first rule a Python text breaks, or None. Duplicates are found elsewhere."""
+    return reason_in_text(text, limits) or ("does not parse" if parse(text) is None else None)
 
 
 def shingles(text: str, width: int) -> np.ndarray:
@@ -137,7 +153,7 @@ def _examine(file: SourceFile) -> Examined:
         raw = file.location.read_bytes()
     except OSError:
         return Examined(file, "unreadable")
-    if len(raw) > MAX_BYTES:
+    if len(raw) > LIMITS.max_kb * 1000:
         return Examined(file, "over 100 KB")
     text = decode(raw)
     if text is None:

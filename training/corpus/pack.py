@@ -13,6 +13,7 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from training.corpus.clean import Document, size
+from training.corpus.shards import Shards, open_shards
 from training.corpus.tokenizer import plain
 
 VALIDATION_SHARE = 0.01
@@ -21,9 +22,9 @@ BATCH = 128
 
 @dataclass(frozen=True)
 class Pack:
-    """Tokens (T,) uint16, memory-mapped; offsets (D + 1,) int64; validation starts at `validation_from`."""
+    """Tokens (T,) uint16 or uint32, memory-mapped; offsets (D + 1,) int64; validation starts at `validation_from`."""
 
-    tokens: np.ndarray
+    tokens: np.ndarray | Shards
     offsets: np.ndarray
     validation_from: int
 
@@ -112,8 +113,9 @@ def write_pack(
 def load_pack(folder: Path) -> Pack:
     """Opens a pack without reading its tokens into memory."""
     report = json.loads((folder / "report.json").read_text("utf-8"))
+    names = report.get("shards", ["tokens.npy"])
     return Pack(
-        np.load(folder / "tokens.npy", mmap_mode="r"),
+        open_shards(folder, names),
         np.load(folder / "documents.npy"),
         report["validation_from"],
     )
