@@ -25,7 +25,7 @@ bench: .venv/dev
 
 # Load and endurance of the daemon; not part of the tests.
 soak: .venv/dev
-	$(BIN)/python tests/daemon/soak.py
+	$(BIN)/python tests/soak/soak.py
 
 bench-lsp: .venv/dev
 	$(BIN)/python benchmarks/lsp.py

@@ -1,12 +1,4 @@
-"""Load for minutes, with figures: `python tests/daemon/soak.py` (about ten minutes; --quick: one).
-
-- A storm: 200 requests a second, each superseding the last, on the fake model: every one is answered exactly once.
-- 10,000 fills on the fake model and 2,000 on the embedded one: how much the memory of every process grows.
-- How long `status` takes while a fill of the embedded model runs.
-- Typing through: how often what is left of a kept fill is what a fresh fill would say, on lines of a standard module.
-
-The last line is JSON. The exit code is 1 if something was not as it must be.
-"""
+"""Load: a storm of requests, many fills, how fast status answers, and what typing through keeps."""
 
 from __future__ import annotations
 
@@ -17,26 +9,16 @@ import inspect
 import json
 import os
 import statistics
-import sys
-import tempfile
 import time
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))
-
+from processes import megabytes, resident
 from serving import dial, serving
 
-from model_runtime.client import Client, connect
+from model_runtime.client import Client
 from model_runtime.protocol import FillRequest
 
-STATUS_MS, GROWTH = 50.0, 0.05
 CODE = "def area(width, height):\n    return \n\n\nprint(area(2, 3))\n"
 AT = CODE.index("return ") + len("return ")
-
-
-def resident(pid: int) -> int:
-    """Bytes of memory that a process has in use (Linux)."""
-    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 async def storm(seconds: float, rate: int = 200) -> dict[str, object]:
@@ -100,7 +82,7 @@ async def real_fills(client: Client, count: int) -> dict[str, object]:
 def growth(sizes: list[tuple[int, int]]) -> dict[str, object]:
     """How much more memory is in use after ten tenths than after two, once everything has been warm."""
     shares = [round(last / first - 1, 4) for first, last in zip(sizes[1], sizes[-1], strict=True)]
-    return {"daemon_mb": round(sizes[-1][0] / 1e6, 1), "worker_mb": round(sizes[-1][1] / 1e6, 1), "growth": shares}
+    return {"daemon_mb": megabytes(sizes[-1][0]), "worker_mb": megabytes(sizes[-1][1]), "growth": shares}
 
 
 async def status_times(client: Client, rounds: int) -> dict[str, object]:
@@ -143,43 +125,25 @@ async def typed_through(client: Client, places: int) -> dict[str, object]:
     return {"asked": asked, "same": round(same / asked, 3), "same_next_character": round(begun / asked, 3)}
 
 
-async def soak(quick: bool) -> dict[str, dict[str, object]]:
-    """Everything, one after the other."""
-    figures = {"storm": await storm(6 if quick else 60), "fake": await fake_fills(1000 if quick else 10_000)}
-    async with await connect() as client:
-        await client.load()
-        figures["status"] = await status_times(client, 100 if quick else 500)
-        figures["typed_through"] = await typed_through(client, 20 if quick else 100)
-        figures["embedded"] = await real_fills(client, 100 if quick else 2000)
-        await client.stop()
-    return figures
-
-
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="a tenth of everything")
-    quick = parser.parse_args().quick
-    with tempfile.TemporaryDirectory(prefix="diffill-soak-") as folder:
-        Path(folder).chmod(0o700)
-        os.environ["DIFFILL_RUNTIME_DIR"] = folder
-        figures = asyncio.run(soak(quick))
-    wrong = []
-    if not figures["storm"]["answered_once"]:
-        wrong.append("a request was not answered exactly once")
-    if figures["status"]["median_ms"] > STATUS_MS:
-        wrong.append(f"status takes more than {STATUS_MS:g} ms")
-    wrong += [
-        f"memory grew by more than {GROWTH:.0%} ({name})"
-        for name in ("fake", "embedded")
-        if max(figures[name]["growth"]) > GROWTH
-    ]
-    for name, values in figures.items():
-        print(f"{name}: {values}")
-    for sentence in wrong:
-        print(f"wrong: {sentence}")
-    print(json.dumps({"soak": "daemon", **figures, "wrong": wrong}))
-    return int(bool(wrong))
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+async def given_back(client: Client) -> dict[str, object]:
+    """Memory in MB before a model is loaded, with it, after fills, and once it is unloaded."""
+    await client.unload()
+    status = await client.status()
+    before = resident(status["pid"])
+    await client.load()
+    status = await client.status()
+    loaded = resident(status["worker"]["pid"])
+    for number in range(20):
+        await client.fill(FillRequest(text=f"# {number}\n{CODE * 40}", holes=[(0, 0)], length="fixed:64"))
+    used = resident(status["worker"]["pid"])
+    await client.unload()
+    after = resident(status["pid"])
+    still = (await client.status())["worker"]["pid"]
+    return {
+        "daemon_before_mb": megabytes(before),
+        "worker_loaded_mb": megabytes(loaded),
+        "worker_used_mb": megabytes(used),
+        "daemon_after_mb": megabytes(after),
+        "worker_after_mb": 0.0 if still is None else megabytes(resident(still)),
+        "given_back_mb": megabytes(used + before - after),
+    }
