@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 from lsprotocol import types
 from pygls.lsp.server import LanguageServer
 
+from lsp_server.requests import Tell
 from lsp_server.session import Session
 from lsp_server.work import with_progress
-from model_runtime.protocol import FillRequest, FillResult, RewriteRequest
+from model_runtime.protocol import FillRequest, FillResult, Frame, RewriteRequest
 
 T = TypeVar("T")
 
@@ -45,8 +46,19 @@ async def executed(
 
     task = Task(session)
     capabilities = server.client_capabilities
-    work = execute(command, arguments, task.document, capabilities, task.run, server.workspace_apply_edit_async)
+    work = execute(
+        command, as_asked(session, arguments), task.document, capabilities, task.run, server.workspace_apply_edit_async
+    )
     return await with_bar(server, LABELS.get(command, "Diffill"), work)
+
+
+def as_asked(session: Session, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The arguments with the version that the file has now: what is typed while the bar is made may move a range."""
+    first = arguments[0] if arguments else None
+    if not isinstance(first, dict) or not isinstance(first.get("uri"), str) or first.get("version") is not None:
+        return arguments
+    opened = session.documents.get(first["uri"])
+    return ({**first, "version": opened.version}, *arguments[1:]) if opened else arguments
 
 
 async def with_bar(server: LanguageServer, title: str, work: Coroutine[Any, Any, T]) -> T | None:
@@ -57,6 +69,14 @@ async def with_bar(server: LanguageServer, title: str, work: Coroutine[Any, Any,
     token = f"diffill-{uuid.uuid4()}"
     await server.work_done_progress.create_async(token)
     return await with_progress(server.work_done_progress, token, title, work)
+
+
+async def proposed(session: Session, params: Any, tell: Tell) -> dict[str, Any]:
+    """What a command would do, for an editor that shows it first."""
+    from lsp_server.proposals import propose
+
+    task = Task(session)
+    return await propose(params, task.document, task.run, tell)
 
 
 class Task:
@@ -71,16 +91,18 @@ class Task:
         self.uri = uri
         return self.session.document(uri)
 
-    async def run(self, request: FillRequest | RewriteRequest) -> FillResult:
+    async def run(
+        self, request: FillRequest | RewriteRequest, on_frame: Callable[[Frame], None] | None = None
+    ) -> FillResult:
         """Ask the model, and keep what it said for diffill/lastFill."""
         assert self.uri is not None  # a task names its document first
         session, document = self.session, self.session.document(self.uri)
         await session.check(document)
         asked = document.with_text(request.text)
         if isinstance(request, FillRequest):
-            result = await session.runtime.fill(request)
+            result = await session.runtime.fill(request, on_frame)
         else:
-            result = await session.runtime.rewrite(request)
+            result = await session.runtime.rewrite(request, on_frame)
         session.remember(asked, result)
         session.status.change(silence=None, model=result.model, latency_ms=result.timing_ms.get("total"))
         return result

@@ -1,0 +1,74 @@
+"""A real Emacs without a screen, driven through its server: evaluates Lisp in it and gives back what that returns."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+PATIENCE = 60  # seconds until a test that waits for something gives up
+INIT = """
+(setq make-backup-files nil create-lockfiles nil auto-save-default nil inhibit-message t
+      enable-local-variables :safe vc-handled-backends nil)
+(require 'json)
+(require 'cl-lib)
+(defun step (code answer)
+  "Evaluate the file CODE and write what it returns, as JSON, to the file ANSWER."
+  (let* ((result (condition-case problem
+                     (list :done t :result (eval (with-temp-buffer (insert-file-contents code)
+                                                                   (read (current-buffer)))
+                                                 t))
+                   ((error quit) (list :done :json-false :result (error-message-string problem)))))
+         (coding-system-for-write 'utf-8-unix))
+    (with-temp-file answer (insert (json-encode result)))))
+(defun wait-until (condition)
+  "Let Emacs do what it does until CONDITION holds."
+  (with-timeout (PATIENCE (error "waited in vain"))
+    (while (not (funcall condition)) (accept-process-output nil 0.01))))
+""".replace("PATIENCE", str(PATIENCE))
+
+
+class Emacs:
+    """One running Emacs; `config` is Lisp that a user would have in their init file."""
+
+    def __init__(self, binary: str, folder: Path, environment: dict[str, str], config: str, *arguments: str):
+        self.folder, self.environment = folder, environment
+        self.address = str(folder / "emacs.sock")
+        init = folder / "init.el"
+        init.write_text(f"{INIT}\n{config}", encoding="utf-8")
+        self.process = subprocess.Popen(
+            [binary, "-q", *arguments, f"--fg-daemon={self.address}", "-l", str(init)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=(folder / "emacs.err").open("wb"),
+            env={**environment, "HOME": str(folder)},
+            cwd=folder,
+        )
+        deadline = time.monotonic() + PATIENCE
+        while not Path(self.address).exists():
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                self.quit()
+                raise AssertionError((folder / "emacs.err").read_text())
+            time.sleep(0.02)
+
+    def lisp(self, code: str) -> Any:
+        """What a form of Lisp returns; AssertionError with its message where it fails."""
+        step, answer = self.folder / "step.el", self.folder / "answer.json"
+        step.write_text(f"(progn {code})", encoding="utf-8")
+        answer.unlink(missing_ok=True)
+        command = ["emacsclient", "-s", self.address, "--eval", f'(step "{step}" "{answer}")']
+        done = subprocess.run(
+            command, env=self.environment, capture_output=True, text=True, timeout=3 * PATIENCE, check=False
+        )
+        assert answer.exists(), done.stderr
+        told = json.loads(answer.read_text(encoding="utf-8"))
+        assert told["done"], told["result"]
+        return told["result"]
+
+    def quit(self) -> None:
+        """End it; nothing is saved."""
+        if self.process.poll() is None:
+            self.process.terminate()
+        self.process.wait(PATIENCE)
