@@ -17,6 +17,7 @@ from model_runtime.protocol import FillRequest, FillResult, HoleFill, RequestErr
 
 ACCEPTED = "diffill.accepted"
 LINE_TOKENS, BLOCK_TOKENS = 48, 128
+LOADING_S = 30.0  # so long a suggestion waits for a model that is being loaded
 
 
 @dataclass
@@ -95,7 +96,7 @@ async def complete(
             del suggestions.running[uri]
     suggestions.debounce.note(task.cancelled())
     if task.cancelled():
-        session.silence(Silence("superseded"))
+        session.silence(Silence("superseded"), uri)
         return None
     error = task.exception()
     if isinstance(error, NotOpen):
@@ -103,7 +104,7 @@ async def complete(
     if isinstance(error, RequestError):  # a text that cannot be sent: half a surrogate pair
         error = Silence("empty", str(error))
     if isinstance(error, Silence):
-        session.silence(error)
+        session.silence(error, uri)
         return None
     return types.InlineCompletionList(task.result())
 
@@ -119,7 +120,7 @@ async def answer(
     settings = session.settings
     if not invoked:
         if not settings.automatic:
-            raise Silence("paused")
+            raise Silence("paused", "suggestions come only when asked for")
         last = suggestions.asked.get(uri, Asked())
         check_trigger(document, place.offset, last)
         asking = Asked(document.edits, place.offset)
@@ -146,7 +147,7 @@ async def ask(
     request = make_request(session, place, block, session.settings.alternatives if invoked else 1)
     result = await session.runtime.fill(request, session=uri)
     if result.end == "deadline" and session.runtime.state == "loading":
-        raise Silence("loading")
+        result = await fill_once_loaded(session, request, uri)
     # who asks for a suggestion wants one, however unsure
     kept = worth_showing(place, result, 0.0 if invoked else session.settings.min_confidence)
     if block:
@@ -154,11 +155,24 @@ async def ask(
         suggestions.blocks[uri] = Offered(text[:offset], kept[0].text, text[offset:])
     else:
         suggestions.blocks.pop(uri, None)
-    items = [make_item(place, fill, f"s{next(suggestions.numbers)}") for fill in kept]
+    items = []
+    for fill in kept:
+        name = f"s{next(suggestions.numbers)}"
+        session.offer(name, place.document, replace(result, holes=[fill], alternatives=[]))
+        items.append(make_item(place, fill, name))
     session.status.counters.offered += 1
     session.remember(place.document, replace(result, holes=[kept[0]], alternatives=[]))
     session.status.change(silence=None, model=result.model, latency_ms=round((time.perf_counter() - started) * 1000, 1))
     return items
+
+
+async def fill_once_loaded(session: Session, request: FillRequest, uri: str) -> FillResult:
+    """Fill when the model is there: who typed no further still waits. Silence if loading it takes very long."""
+    try:
+        await asyncio.wait_for(session.runtime.warm(), LOADING_S)
+    except asyncio.TimeoutError:
+        raise Silence("loading") from None
+    return await session.runtime.fill(request, session=uri)
 
 
 def find_place(document: Document, params: types.InlineCompletionParams) -> Place:

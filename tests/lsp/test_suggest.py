@@ -281,8 +281,24 @@ def test_nothing_is_sent_before_the_clients_settings_are_known():
     assert (model.asked, place.silence) == ([], "excluded")
 
 
-def test_a_model_that_is_still_loading_when_time_is_up_is_the_reason():
-    model = Model("", end="deadline")
+def test_a_model_that_is_not_loaded_when_time_is_up_is_asked_again_once_it_is():
+    class Loading(Model):
+        async def warm(self) -> None:
+            self.state, self.end, self.texts = "idle", "complete", ["y"]
+
+    model = Loading("", end="deadline")
+    model.state = "loading"
+    items, _ = ask("x = |\n", model)
+    assert [item.insert_text for item in items] == ["y"]
+
+
+def test_a_model_that_takes_very_long_to_load_is_the_reason(monkeypatch):
+    class Loading(Model):
+        async def warm(self) -> None:
+            await asyncio.Event().wait()
+
+    monkeypatch.setattr("lsp_server.suggest.LOADING_S", 0.001)
+    model = Loading("", end="deadline")
     model.state = "loading"
     assert ask("x = |\n", model)[1].silence == "loading"
 
