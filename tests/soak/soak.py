@@ -36,28 +36,32 @@ STATUS_MS, GROWTH, RECOVERY_S = 50.0, 0.05, 5.0
 Figures = dict[str, dict[str, Any]]
 
 
-async def under_load(quick: bool) -> Figures:
+def note(figures: Figures, name: str, values: dict[str, Any]) -> None:
+    """Keep what was measured, and print it: the whole takes minutes."""
+    figures[name] = values
+    print(f"{name}: {values}", flush=True)
+
+
+async def under_load(figures: Figures, quick: bool) -> None:
     """Load and abuse, one after the other."""
-    figures = {"storm": await load.storm(6 if quick else 60), "fake": await load.fake_fills(1000 if quick else 10_000)}
+    note(figures, "storm", await load.storm(6 if quick else 60))
+    note(figures, "fake", await load.fake_fills(1000 if quick else 10_000))
     async with await connect() as client:
-        figures["memory"] = await load.given_back(client)
+        note(figures, "memory", await load.given_back(client))
         await client.load()
-        figures["status"] = await load.status_times(client, 100 if quick else 500)
-        figures["typed_through"] = await load.typed_through(client, 20 if quick else 100)
-        figures["embedded"] = await load.real_fills(client, 100 if quick else 2000)
-        figures["abuse"] = await abuse.bear(client, quick)
+        note(figures, "status", await load.status_times(client, 100 if quick else 500))
+        note(figures, "typed_through", await load.typed_through(client, 20 if quick else 100))
+        note(figures, "embedded", await load.real_fills(client, 100 if quick else 2000))
+        note(figures, "abuse", await abuse.bear(client, quick))
         await client.stop()
-    return figures
 
 
-def with_faults(quick: bool) -> Figures:
+def with_faults(figures: Figures, quick: bool) -> None:
     """Faults, one after the other."""
-    return {
-        "killed_daemon": faults.killed_daemon(2 if quick else 5),
-        "out_of_memory": faults.out_of_memory(1 if quick else 3),
-        "two_servers": faults.two_servers(10 if quick else 100),
-        "runtime_directories": faults.runtime_directories(),
-    }
+    note(figures, "killed_daemon", faults.killed_daemon(2 if quick else 5))
+    note(figures, "out_of_memory", faults.out_of_memory(1 if quick else 3))
+    note(figures, "two_servers", faults.two_servers(10 if quick else 100))
+    note(figures, "runtime_directories", faults.runtime_directories())
 
 
 def verdicts(figures: Figures) -> list[str]:
@@ -91,13 +95,12 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="a tenth of everything")
     quick = parser.parse_args().quick
     os.environ.pop("DIFFILL_TOKEN", None)
+    figures: Figures = {}
     with tempfile.TemporaryDirectory(prefix="diffill-soak-") as folder:
         Path(folder).chmod(0o700)
         os.environ["DIFFILL_RUNTIME_DIR"] = folder
-        figures = asyncio.run(under_load(quick))
-    figures.update(with_faults(quick))
-    for name, values in figures.items():
-        print(f"{name}: {values}")
+        asyncio.run(under_load(figures, quick))
+    with_faults(figures, quick)
     wrong = verdicts(figures)
     for sentence in wrong:
         print(f"wrong: {sentence}")
