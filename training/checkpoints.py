@@ -19,15 +19,29 @@ from model_runtime.models.dream import DreamModel
 
 def save_checkpoint(folder: Path, model: DreamModel, tokenizer: Path, trainer: dict[str, Any]) -> None:
     """Write a checkpoint; the one that stood there before is replaced only when the new one is complete."""
-    fresh = folder.with_name(folder.name + ".new")
-    shutil.rmtree(fresh, ignore_errors=True)
-    fresh.mkdir(parents=True)
+    fresh = begin_folder(folder)
     model.save_pretrained(fresh)
     shutil.copy(tokenizer, fresh / "tokenizer.json")
     torch.save(trainer, fresh / "trainer.pt")
-    for path in fresh.iterdir():
-        with path.open("rb") as file:
-            os.fsync(file.fileno())
+    commit_folder(fresh, folder)
+
+
+def begin_folder(folder: Path) -> Path:
+    """An empty folder beside `folder`, to be filled and then committed."""
+    fresh = folder.with_name(folder.name + ".new")
+    shutil.rmtree(fresh, ignore_errors=True)
+    fresh.mkdir(parents=True)
+    return fresh
+
+
+def commit_folder(fresh: Path, folder: Path) -> None:
+    """Bring a filled folder to the disk and give it its name; the one that had it goes last."""
+    for path in [fresh, *fresh.rglob("*")]:
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
     old = folder.with_name(folder.name + ".old")
     shutil.rmtree(old, ignore_errors=True)
     if folder.exists():

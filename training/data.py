@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import torch
@@ -67,7 +68,7 @@ def leave_signals_to_the_trainer(_: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def batches(dataset: InfillBatches, first: int, workers: int) -> Iterator[Rows]:
+def batches(dataset: Dataset, first: int, workers: int) -> Iterator[Any]:
     """Batches from number `first` on, without end, built ahead by `workers` processes."""
 
     def numbers() -> Iterator[int]:
@@ -88,4 +89,5 @@ def batches(dataset: InfillBatches, first: int, workers: int) -> Iterator[Rows]:
         prefetch_factor=8 if workers else None,
         multiprocessing_context="fork" if workers else None,
         worker_init_fn=leave_signals_to_the_trainer,
+        generator=torch.Generator(),  # its own, so that a resumed run finds the global one as it was
     )

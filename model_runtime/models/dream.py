@@ -201,6 +201,7 @@ class DreamBase(nn.Module):
         self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size, padding_idx=config.pad_token_id)
         self.layers = nn.ModuleList(Block(config) for _ in range(config.num_hidden_layers))
         self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
+        self.gradient_checkpointing = False  # transformers sets it, and the function that does it
 
 
 class DreamModel(PreTrainedModel):
@@ -208,7 +209,7 @@ class DreamModel(PreTrainedModel):
 
     config_class = DreamConfig
     base_model_prefix = "model"
-    supports_gradient_checkpointing = False
+    supports_gradient_checkpointing = True
     _supports_sdpa = True
     _no_split_modules = ["Block"]  # noqa: RUF012  (read by transformers as a class attribute)
     _tied_weights_keys = {"lm_head.weight": "model.embed_tokens.weight"}  # noqa: RUF012
@@ -255,7 +256,10 @@ class DreamModel(PreTrainedModel):
             past = None
             if past_k_N1KPD is not None and past_v_N1KPD is not None:
                 past = past_k_N1KPD[n], past_v_N1KPD[n]
-            x_BWE, k, v = block(x_BWE, turn_q, turn_k, visible_B1WT, past)
+            if self.model.gradient_checkpointing and self.training:
+                x_BWE, k, v = self.model._gradient_checkpointing_func(block, x_BWE, turn_q, turn_k, visible_B1WT, past)
+            else:
+                x_BWE, k, v = block(x_BWE, turn_q, turn_k, visible_B1WT, past)
             keys.append(k)
             values.append(v)
         return self.model.norm(x_BWE), torch.stack(keys), torch.stack(values)
@@ -295,9 +299,10 @@ class DreamModel(PreTrainedModel):
         attention_mask: Tensor | None = None,
         position_ids: Tensor | None = None,
         segments: Tensor | None = None,
+        rows: Tensor | None = None,
         **_ignored,
     ) -> MaskedLMOutput:
-        """Raw logits [B, L, V], before any shift.
+        """Raw logits [B, L, V], before any shift; with `rows` [R], of these rows of the flattened [B * L]: [R, V].
 
         `attention_mask` is [B, L] with 0 for padding (or boolean [B, 1, L, L]); without `position_ids`, positions
         then count from the first token that is not padding. `segments` [B, L] selects what a row sees (context_blind
@@ -321,4 +326,6 @@ class DreamModel(PreTrainedModel):
                 pairs_BLL = attention_mask.bool().squeeze(1)
             visible = pairs_BLL if visible is None else visible & pairs_BLL
         x_BLE, _, _ = self.hidden(input_ids, position_ids, visible)
+        if rows is not None:
+            return MaskedLMOutput(logits=self.lm_head(x_BLE.flatten(0, 1)[rows]))
         return MaskedLMOutput(logits=self.lm_head(x_BLE))

@@ -1,9 +1,9 @@
 """Rows that teach how long a hole is: DreamOn's expand and delete targets (arXiv 2602.01326), for full attention.
 
-A hole is a run of whole lines. Its tokens are masked with probability t. Then, as at inference, where the number of masks
-is a guess, neighbouring masks are merged, the merged one labelled `expand`, and surplus masks at the end of the hole are
-labelled `delete`. What is merged away leaves the row, so positions count on without a gap, as they do when one mask
-stands for two tokens.
+A hole is a run of whole lines. Its tokens are masked with probability t. Then, as at inference, where the number of
+masks is a guess, neighbouring masks are merged, the merged one labelled `expand`, and surplus masks at the end of the
+hole are labelled `delete`. What is merged away leaves the row, so positions count on without a gap, as they do when
+one mask stands for two tokens.
 
 Legend: L length of the row before, M after; T tokens of the hole.
 """
