@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -45,9 +45,9 @@ def suggestion(editor: Editor, uri: str) -> tuple[float, bool]:
     return seconds, bool(answer) or editor.silence() in ("filtered", "empty", "low_confidence")
 
 
-def long_fill(editor: Editor, uri: str):
-    """Start a fill of many steps; returns once its first frame is there."""
-    _, answer = editor.start(
+def long_fill(editor: Editor, uri: str) -> tuple[int, Future[Any]]:
+    """Start a fill of many steps; its id and what will be its answer, once its first frame is there."""
+    number, answer = editor.start(
         "diffill/fill",
         {
             "textDocument": {"uri": uri},
@@ -57,7 +57,7 @@ def long_fill(editor: Editor, uri: str):
         },
     )
     editor.wait_for("$/progress", lambda params: params["token"] == uri)
-    return answer
+    return number, answer
 
 
 def killed_daemon(rounds: int) -> dict[str, object]:
@@ -70,15 +70,16 @@ def killed_daemon(rounds: int) -> dict[str, object]:
             uri = FILE.format(number)
             editor.open(uri, TEXT)
             suggestion(editor, uri)
-            running = long_fill(editor, uri)
+            fill, running = long_fill(editor, uri)
             found = read_runtime_file(Path(folder))
             assert found is not None
             began = time.perf_counter()
             os.kill(found.pid, signal.SIGKILL)
+            editor.notify("$/cancelRequest", {"id": fill})
             _, shown = suggestion(editor, uri)
             seconds.append(time.perf_counter() - began)
             answered += shown
-            running.exception(PATIENCE)  # it was answered too: with a result of the new daemon, or an error
+            running.exception(PATIENCE)  # answered too
         edits = len(editor.all_heard("workspace/applyEdit"))
         once = all(count == 1 for count in editor.answers.values())
         editor.leave()
