@@ -39,6 +39,7 @@ STRENGTHS = {"light": 0.3, "medium": 0.6, "strong": 1.0}
 KIND = f"{types.CodeActionKind.RefactorRewrite.value}.diffill"
 OPTIONS = types.CodeActionOptions(code_action_kinds=[types.CodeActionKind.RefactorRewrite], resolve_provider=True)
 LEAST_TOKENS, MOST_TOKENS = 128, 1024  # of a rewrite; what the text takes lies between
+OTHER_TEMPERATURE = 0.7  # of draws after the first
 converter = get_converter()
 
 
@@ -193,12 +194,25 @@ async def work_out(task: Task, document: Document, run: Run) -> list[HoleFill]:
 
     RequestError where the document is not, or no longer, what the task is about; Silence where nothing is left.
     """
+    request = checked_request(task, document)
+    version, text = document.version, document.text
+    result = await run(request)
+    return take(request, result, document, version, text)
+
+
+def checked_request(task: Task, document: Document) -> FillRequest | RewriteRequest:
+    """What a task asks of the model, in range; RequestError where it is about another version of the document."""
     if task.version is not None and task.version != document.version:
         raise RequestError("the file has changed since this was offered; ask again")
     request = make_request(task, document)
     request.check()
-    version, text = document.version, document.text
-    result = await run(request)
+    return request
+
+
+def take(
+    request: FillRequest | RewriteRequest, result: FillResult, document: Document, version: int, text: str
+) -> list[HoleFill]:
+    """The best answer that passes the filters, for a document that is still as it was; the errors of `work_out`."""
     if (document.version, document.text) != (version, text):
         raise RequestError("the file has changed meanwhile; nothing was applied")
     if result.end in ("cancelled", "superseded"):
@@ -219,7 +233,14 @@ def make_request(task: Task, document: Document) -> FillRequest | RewriteRequest
         holes = find_holes(text, language, (start, end), path)
         if not holes:
             raise RequestError("there is no hole to fill: no <FILL>, and no function that is only sketched")
-        return FillRequest(text=text, holes=holes, language=document.language_id or None, path=path, seed=task.seed)
+        return FillRequest(
+            text=text,
+            holes=holes,
+            language=document.language_id or None,
+            path=path,
+            seed=task.seed,
+            temperature=temperature_of(task),
+        )
     if task.command == SELECTION:
         part = trim(text, start, end)
     elif task.command == FUNCTION:
@@ -229,7 +250,12 @@ def make_request(task: Task, document: Document) -> FillRequest | RewriteRequest
         part = function.body
         if not text[slice(*part)].strip():
             return FillRequest(
-                text=text, holes=[part], language=document.language_id or None, path=path, seed=task.seed
+                text=text,
+                holes=[part],
+                language=document.language_id or None,
+                path=path,
+                seed=task.seed,
+                temperature=temperature_of(task),
             )
     else:
         part = enclosing_block(text, language, start) or (start, start)
@@ -241,10 +267,16 @@ def make_request(task: Task, document: Document) -> FillRequest | RewriteRequest
         range=part,
         strength=task.strength,
         seed=task.seed,
+        temperature=temperature_of(task),
         max_tokens=tokens,
         language=document.language_id or None,
         path=path,
     )
+
+
+def temperature_of(task: Task) -> float:
+    """Seed 0 asks for what is likeliest; any other seed for another draw, so that trying again finds something else."""
+    return OTHER_TEMPERATURE if task.seed else 0.0
 
 
 def passing(request: FillRequest | RewriteRequest, holes: list[HoleFill], reasons: list[str]) -> list[HoleFill]:

@@ -149,6 +149,7 @@ async def inline_completion(ls: Server, params: types.InlineCompletionParams) ->
 def accepted(ls: Server, *names: Any) -> None:
     """A suggestion was accepted: the item's command says so."""
     ls.session.status.counters.accepted += 1
+    ls.session.accept(names[0] if names else None)
 
 
 @server.feature(types.TEXT_DOCUMENT_CODE_ACTION, ACTION_OPTIONS)
@@ -207,6 +208,21 @@ async def rewrite(ls: Server, params: Any) -> dict[str, Any]:
     return await answered(ls, requests.rewrite_range(ls.session, params, ls.tell_progress))
 
 
+@server.feature("diffill/propose")
+async def propose(ls: Server, params: Any) -> dict[str, Any]:
+    """Work out what a command would do, for an editor that shows it first."""
+    uri = params.get("uri") if isinstance(params, dict) else None
+    return await answered(ls, chosen.proposed(ls.session, params, ls.tell_progress), uri)
+
+
+@server.feature("diffill/pauseFiles")
+def pause_files(ls: Server, params: Any) -> None:
+    """Take the files that the user paused: {uris}, which replaces what was said before."""
+    uris = params.get("uris") if isinstance(params, dict) else None
+    if isinstance(uris, list) and all(isinstance(uri, str) for uri in uris):
+        ls.session.paused = frozenset(uris)
+
+
 @server.feature("diffill/status")
 def status(ls: Server, params: Any) -> dict[str, Any]:
     """Say how things stand."""
@@ -236,12 +252,12 @@ async def shutdown(ls: Server, params: Any) -> None:
     await ls.session.runtime.close()
 
 
-async def answered(ls: Server, work: Awaitable[T]) -> T:
+async def answered(ls: Server, work: Awaitable[T], uri: Any = None) -> T:
     """The result of a request of ours; what a user is told becomes an error answer with one sentence."""
     try:
         return await work
     except Silence as silence:
-        ls.session.silence(silence)
+        ls.session.silence(silence, uri if isinstance(uri, str) else None)
         raise JsonRpcException(silence.sentence(), REQUEST_FAILED, {"reason": silence.reason}) from None
     except (RequestError, NotOpen) as error:
         raise JsonRpcInvalidParams(str(error)) from None

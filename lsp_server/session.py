@@ -15,6 +15,8 @@ from lsp_server.silence import Silence
 from lsp_server.status import Status
 from model_runtime.protocol import FillResult, HoleFill
 
+OFFERED = 32  # suggestions that are kept; an editor shows but the last few
+
 
 class NotOpen(Exception):
     """A request about a file that the client has not opened."""
@@ -32,6 +34,8 @@ class Session:
     settings: Settings = field(default_factory=Settings)
     trusted: bool = True
     git: GitIgnore = field(default_factory=GitIgnore)
+    paused: frozenset[str] = frozenset()  # files, by URI, that the client's user paused
+    offered: dict[str, tuple[Document, FillResult]] = field(default_factory=dict)  # the last suggestions, by name
     told: set[str] = field(default_factory=set)  # messages that were shown: each once
     last: dict[str, Any] | None = None  # the answer to diffill/lastFill
     ready: asyncio.Event = field(default_factory=asyncio.Event)  # the client's settings are known
@@ -39,6 +43,8 @@ class Session:
     async def check(self, document: Document) -> None:
         """Raise Silence unless the document may be shown to the model, by the client's own settings."""
         await self.ready.wait()
+        if document.uri in self.paused:
+            raise Silence("paused", "in this file")
         await check_document(document, self.settings, self.trusted, self.git)
 
     def document(self, uri: str) -> Document:
@@ -47,9 +53,9 @@ class Session:
             raise NotOpen(f"{uri.rsplit('/', 1)[-1]} is not open")
         return self.documents[uri]
 
-    def silence(self, silence: Silence) -> None:
-        """Take note of why nothing was shown; what only the user can mend is said aloud, once."""
-        self.status.change(silence=silence)
+    def silence(self, silence: Silence, uri: str | None = None) -> None:
+        """Take note of why nothing was shown in a file; what only the user can mend is said aloud, once."""
+        self.status.change(silence=silence, silent=uri)
         if silence.reason in ("no_model", "runtime_down"):
             self.tell_once(f"Diffill: {silence.sentence()}")
 
@@ -71,6 +77,17 @@ class Session:
     def remember(self, document: Document, result: FillResult) -> None:
         """Keep what was filled last, for a view of how sure the model was."""
         self.last = last_fill(document, result)
+
+    def offer(self, name: str, document: Document, result: FillResult) -> None:
+        """Keep a suggestion until it may be accepted; only the last ones."""
+        self.offered[name] = document, result
+        while len(self.offered) > OFFERED:
+            del self.offered[next(iter(self.offered))]
+
+    def accept(self, name: Any) -> None:
+        """A suggestion is in the file now: it is what was filled last, whatever was only offered since."""
+        if isinstance(name, str) and name in self.offered:
+            self.remember(*self.offered[name])
 
 
 def last_fill(document: Document, result: FillResult) -> dict[str, Any]:

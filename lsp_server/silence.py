@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 REASONS = {
-    "paused": "Diffill is switched off in the settings",
+    "paused": "Diffill is paused",
     "excluded": "this file is excluded",
     "language_off": "Diffill is off for this language",
     "untrusted": "this workspace is not trusted",

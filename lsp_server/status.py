@@ -28,6 +28,7 @@ class Status:
     model: str | None = None
     latency_ms: float | None = None  # of the last answer, request to reply, debounce not counted
     silence: Silence | None = None  # why the last request was answered with nothing
+    silent: str | None = None  # the file that was about, by its URI
     counters: Counters = field(default_factory=Counters)
     told: dict[str, Any] = field(default_factory=dict)
 
@@ -37,7 +38,11 @@ class Status:
 
     def outline(self) -> dict[str, Any]:
         """What diffill/didChangeStatus says."""
-        silence = self.silence and {"reason": self.silence.reason, "message": self.silence.sentence()}
+        silence = self.silence and {
+            "reason": self.silence.reason,
+            "message": self.silence.sentence(),
+            "uri": self.silent,
+        }
         return {"state": self.state, "model": self.model, "lastLatencyMs": self.latency_ms, "lastSilence": silence}
 
     def change(self, **changes: Any) -> None:

@@ -168,10 +168,15 @@ class HoleFill:
 
 @dataclass
 class FrameHole:
-    """A hole while it settles: masks show as U+2591, `settled` are the ranges of `text` that are revealed."""
+    """A hole while it settles: masks show as U+2591, `settled` are the ranges of `text` that are revealed.
+
+    `start` and `end` are the hole's range in the request's text; a rewrite opens parts that only the engine knows.
+    """
 
     text: str
     settled: list[Span]
+    start: int = 0
+    end: int = 0
 
 
 @dataclass

@@ -256,5 +256,5 @@ def frame(canvas: Canvas, tokenizer: TextTokenizer, facts: ModelFacts, step: int
                 shown, run = shown + piece_text, b""
             if cell is not None:
                 shown += MASK_SHOWN
-        holes.append(FrameHole(shown, settled))
+        holes.append(FrameHole(shown, settled, hole.start, hole.end))
     return Frame(step, steps, holes)
