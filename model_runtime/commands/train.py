@@ -10,6 +10,13 @@ from model_runtime.protocol import RequestError
 STAGES = (
     ("corpus", "collect, clean and pack a corpus", "training.corpus.command:corpus"),
     ("tokenizer", "train a tokenizer, or add tokens to a checkpoint's", "training.corpus.command:tokenizer"),
+    ("base", "a small autoregressive model from nothing", "training.stages.command:base"),
+    ("adapt", "make an autoregressive model a masked diffusion model", "training.stages.command:adapt"),
+    ("midtrain", "go on with it on annealing data", "training.stages.command:midtrain"),
+    ("sft", "tune it to instructions", "training.stages.command:sft"),
+    ("export", "write a checkpoint as a model folder, with ONNX if wanted", "training.stages.export:main"),
+    ("plan", "what a recipe takes: memory, steps, hours on a cluster", "training.plan:main"),
+    ("bench", "tokens a second against a plain Hugging Face Trainer", "training.throughput:main"),
 )
 
 

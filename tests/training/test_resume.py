@@ -1,0 +1,191 @@
+"""A run that was killed and goes on is the run that was never killed, to the bit."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("accelerate")
+
+from small import SHAPE, make_pack, values, write_recipe  # noqa: E402
+
+from model_runtime.protocol import DiffillError  # noqa: E402
+from training.recipe import build  # noqa: E402
+from training.stages.recipe import StageRecipe  # noqa: E402
+from training.stages.stage import run_stage  # noqa: E402
+
+KEPT = ("step", "tokens", "loss", "nats", "norm", "rate", "opened", "scores")
+ROOT = Path(__file__).parent.parent.parent
+
+
+class Killed(BaseException):
+    """Stands for the end of the process: nothing is saved on the way out."""
+
+
+@pytest.fixture(scope="module")
+def pack(tmp_path_factory):
+    return make_pack(tmp_path_factory.mktemp("data") / "pack")
+
+
+@pytest.fixture(scope="module")
+def causal(tmp_path_factory, pack):
+    """The folder of a run of the stage base."""
+    out = tmp_path_factory.mktemp("base") / "run"
+    run("base", pack, out, shape=SHAPE, tokenizer=str(pack))
+    return out
+
+
+def run(stage, pack, out, on_step=None, **changes):
+    return run_stage(build(StageRecipe, values(stage, pack, **changes)), out, "cpu", on_step=on_step)
+
+
+def figures(out: Path) -> list[dict]:
+    """The log without what depends on the clock."""
+    records = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+    return [{key: record[key] for key in KEPT if key in record} for record in records]
+
+
+def kill_at(step):
+    def on_step(record):
+        if record["step"] == step:
+            raise Killed
+
+    return on_step
+
+
+def weights(out: Path) -> dict:
+    from safetensors.torch import load_file
+
+    return load_file(sorted((out / "checkpoints").iterdir())[-1] / "model.safetensors")
+
+
+def same_weights(a: Path, b: Path) -> bool:
+    one, other = weights(a), weights(b)
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+SETTINGS = {
+    "base": {"shape": SHAPE},
+    "adapt": {"anneal_steps": 4, "data__workers": 1},
+    "lora": {"lora": {"rank": 2, "dropout": 0.2}},  # draws random numbers in the forward
+}
+
+
+@pytest.fixture(scope="module")
+def settings(pack, causal):
+    settings = {name: dict(one) for name, one in SETTINGS.items()}
+    settings["base"]["tokenizer"] = str(pack)
+    settings["adapt"]["init"] = settings["lora"]["init"] = str(causal)
+    return settings
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory, pack, settings):
+    """Runs that were never interrupted."""
+    folders = {}
+    for name, one in settings.items():
+        folders[name] = tmp_path_factory.mktemp("whole") / name
+        assert run("adapt" if name == "lora" else name, pack, folders[name], **one) == 0
+    return folders
+
+
+@pytest.mark.parametrize(
+    ("name", "step"), [("base", 3), ("adapt", 1), ("adapt", 2), ("adapt", 3), ("adapt", 5), ("adapt", 6), ("lora", 5)]
+)
+def test_killed_and_resumed_is_never_killed(name, step, pack, settings, whole, tmp_path):
+    stage, one = "adapt" if name == "lora" else name, settings[name]
+    with pytest.raises(Killed):
+        run(stage, pack, tmp_path / "run", on_step=kill_at(step), **one)
+    torch.manual_seed(999)  # another process would have other random numbers
+    assert run(stage, pack, tmp_path / "run", **one) == 0
+    assert figures(tmp_path / "run") == figures(whole[name])
+    assert same_weights(tmp_path / "run", whole[name])
+
+
+def test_sigterm_saves_and_leaves_with_143(pack, causal, settings, whole, tmp_path):
+    recipe = values("adapt", pack, **settings["adapt"])
+    path = write_recipe(tmp_path / "recipe.yaml", recipe)
+    command = [sys.executable, "-m", "model_runtime", "train", "adapt", "--device", "cpu"]
+    command += ["--recipe", str(path), "--out", str(tmp_path / "run"), "--set", "logging.every=1"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    longer = {"schedule__steps": 80, "checkpoints__every": 100, "scoring__every": 0}  # the signal meets it at work
+    command += [part for key, value in longer.items() for part in ("--set", f"{key.replace('__', '.')}={value}")]
+    with subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if re.match(r"step 4/", line):
+                process.send_signal(signal.SIGTERM)
+                break
+        rest = process.stderr.read()
+    assert process.returncode == 143, rest
+    saved = sorted((tmp_path / "run" / "checkpoints").iterdir())
+    assert len(saved) == 1
+    step = int(saved[0].name[5:])
+    assert 4 <= step < 80
+    assert json.loads((saved[0] / "trainer" / "progress.json").read_text())["step"] == step
+    assert f"stopped at step {step}" in rest
+    assert run("adapt", pack, tmp_path / "run", **settings["adapt"], **longer) == 0
+    assert run("adapt", pack, tmp_path / "whole", **settings["adapt"], **longer) == 0
+    assert figures(tmp_path / "run") == figures(tmp_path / "whole")
+
+
+def test_the_last_checkpoints_are_kept_and_are_models(whole):
+    from model_runtime.engine.engine import Engine
+    from model_runtime.protocol import FillRequest
+
+    kept = sorted((whole["adapt"] / "checkpoints").iterdir())
+    assert [path.name for path in kept] == ["step-00000004", "step-00000006"]
+    for folder in kept:
+        files = {path.name for path in folder.iterdir()}
+        assert {"config.json", "model.safetensors", "tokenizer.json", "recipe.yaml", "trainer"} <= files
+        engine = Engine.load(folder)
+        assert engine.fill(FillRequest(text="x = \n", holes=[(4, 4)], length="fixed:2")).end == "complete"
+    merged = Engine.load(sorted((whole["lora"] / "checkpoints").iterdir())[-1])
+    assert merged.fill(FillRequest(text="x = \n", holes=[(4, 4)], length="fixed:2")).end == "complete"
+
+
+def test_weights_alone_begin_a_new_run(pack, settings, whole, tmp_path):
+    recipe = build(StageRecipe, values("adapt", pack, **settings["adapt"]))
+    assert run_stage(recipe, tmp_path / "run", "cpu", weights_from=whole["adapt"]) == 0
+    first = figures(tmp_path / "run")[0]
+    assert first["step"] == 1
+    assert first["loss"] != figures(whole["adapt"])[0]["loss"]
+    with pytest.raises(DiffillError, match="holds a run already"):
+        run_stage(recipe, tmp_path / "run", "cpu", weights_from=whole["adapt"])
+
+
+def test_another_recipe_does_not_go_on_with_a_checkpoint(pack, settings, whole, tmp_path):
+    shutil.copytree(whole["adapt"], tmp_path / "run")
+    changed = settings["adapt"] | {"optimizer__learning_rate": 0.1}
+    with pytest.raises(DiffillError, match=r"another recipe: optimizer\.learning_rate differ"):
+        run("adapt", pack, tmp_path / "run", **changed)
+    free = settings["adapt"] | {"batch__micro": 4, "checkpoints__every": 3, "gradient_checkpointing": True}
+    assert run("adapt", pack, tmp_path / "run", **free) == 0  # nothing that changes what is learned
+
+
+def test_a_corpus_that_changed_does_not_go_on(pack, settings, tmp_path):
+    copy = tmp_path / "pack"
+    shutil.copytree(pack, copy)
+    with pytest.raises(Killed):
+        run("adapt", copy, tmp_path / "run", on_step=kill_at(3), **settings["adapt"])
+    report = copy / "report.json"
+    report.write_text(report.read_text() + " ")
+    with pytest.raises(DiffillError, match="trained on other data: made has changed"):
+        run("adapt", copy, tmp_path / "run", **settings["adapt"])
+
+
+def test_micro_batches_and_gradient_checkpointing_change_nothing(pack, settings, whole, tmp_path):
+    other = settings["adapt"] | {"batch__micro": 4, "gradient_checkpointing": True}
+    assert run("adapt", pack, tmp_path / "run", **other) == 0
+    for one, two in zip(figures(tmp_path / "run"), figures(whole["adapt"]), strict=True):
+        if "loss" in one:
+            assert one["loss"] == pytest.approx(two["loss"], rel=1e-5)
