@@ -75,6 +75,10 @@ class Backend(Protocol):
         """The rows of keys or values where the boolean `wanted_W` is true, as a past takes them."""
         ...
 
+    def join(self, parts: list[Any]) -> Any:
+        """Keys or values of rows that follow one another, as one."""
+        ...
+
 
 def empty_past(facts: ModelFacts, batch: int) -> Past:
     """A past of no rows."""

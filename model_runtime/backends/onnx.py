@@ -77,3 +77,7 @@ class OnnxBackend:
     def keep(self, cached_NBKWD: np.ndarray, wanted_W: np.ndarray) -> np.ndarray:
         """The rows of keys or values where the boolean `wanted_W` is true."""
         return np.ascontiguousarray(cached_NBKWD[:, :, :, wanted_W])
+
+    def join(self, parts: list[np.ndarray]) -> np.ndarray:
+        """Keys or values of rows that follow one another, as one."""
+        return np.concatenate(parts, axis=3)

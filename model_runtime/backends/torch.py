@@ -80,3 +80,7 @@ class TorchBackend:
     def keep(self, cached_NBKWD: Tensor, wanted_W: np.ndarray) -> Tensor:
         """The rows of keys or values where the boolean `wanted_W` is true."""
         return cached_NBKWD[:, :, :, torch.from_numpy(np.flatnonzero(wanted_W)).to(self.device)]
+
+    def join(self, parts: list[Tensor]) -> Tensor:
+        """Keys or values of rows that follow one another, as one."""
+        return torch.cat(parts, dim=3)

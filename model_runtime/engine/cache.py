@@ -4,8 +4,8 @@ A denoising step computes only the window: the cells of the holes, and with the 
 other context is read from the cache; its keys are stored before the rotary embedding, so when a hole grows the text
 behind it just gets new positions.
 
-For a `context_blind` model that is exact. For full attention it is an approximation: the context keeps what it saw
-in the holes at the first step.
+For a `context_blind` model that is exact, and what is encoded serves later fills too (`kept.py`). For full attention
+it is an approximation: the context keeps what it saw in the holes at the first step.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import numpy as np
 
 from model_runtime.backends.interface import HOLE, PADDING, Backend, Candidates, Past, Window
 from model_runtime.engine.canvas import Canvas, Cell
+from model_runtime.engine.kept import KeptContext, Pair, join
 from model_runtime.models.families import ModelFacts
 
 
@@ -56,27 +57,14 @@ def lay_out(canvas: Canvas, facts: ModelFacts) -> Layout:
 class ContextCache:
     """Keys and values of the context of one canvas, or nothing when caching is off."""
 
-    def __init__(self, backend: Backend, canvas: Canvas, enabled: bool):
-        self._backend, self._past_k, self._past_v = backend, None, None
-        if not enabled:
-            return
+    def __init__(self, backend: Backend, canvas: Canvas, enabled: bool, kept: KeptContext | None = None):
+        self._backend, self._past = backend, None
         layout = lay_out(canvas, backend.facts)
-        kept = ~layout.in_window
-        if not kept.any():
-            return
-        # context that is blind can be encoded alone; under full attention it looks at the masks of the holes
-        rows = kept if backend.facts.context_blind else np.ones_like(kept)
-        window = Window(
-            ids_BW=layout.ids[None, rows],
-            positions_BW=np.flatnonzero(rows)[None],
-            segments_BW=layout.segments[None, rows],
-            rows_BR=np.zeros((1, 1), np.int64),
-            bias_CV=np.zeros((1, backend.facts.vocabulary), np.float32),
-            bias_rows_BR=np.zeros((1, 1), np.int64),
-        )
-        _, k, v = backend.window(window)
-        wanted = kept[rows]
-        self._past_k, self._past_v = backend.keep(k, wanted), backend.keep(v, wanted)
+        if enabled and not layout.in_window.all():
+            if backend.facts.context_blind:
+                self._past = encode_blind(backend, layout, KeptContext(0) if kept is None else kept)
+            else:
+                self._past = encode_whole(backend, layout)
 
     def step(self, layouts: list[Layout], bias_CV: np.ndarray, bias_rows: list[list[int]], **extra: Any) -> Candidates:
         """Candidates of the masked cells of each layout, in its order; `bias_rows` gives each its line of `bias_CV`.
@@ -85,9 +73,7 @@ class ContextCache:
         keys and values. Rows of candidates beyond a layout's own masks mean nothing.
         """
         facts = self._backend.facts
-        windows = [
-            layout.in_window if self._past_k is not None else np.ones_like(layout.in_window) for layout in layouts
-        ]
+        windows = [layout.in_window if self._past is not None else np.ones_like(layout.in_window) for layout in layouts]
         width = max(int(in_window.sum()) for in_window in windows)
         asked = max(len(layout.masked) for layout in layouts)
         shape = len(layouts), width
@@ -104,10 +90,60 @@ class ContextCache:
                 rows[b, r] = row_of[position - facts.shift]
             lines[b, : len(bias_rows[b])] = bias_rows[b]
         past = None
-        if self._past_k is not None and self._past_v is not None:
+        if self._past is not None:
             kept = [np.flatnonzero(~in_window) for in_window in windows]
             past_segments = [layout.segments[where] for layout, where in zip(layouts, kept, strict=True)]
-            past = Past(self._past_k, self._past_v, np.stack(kept), np.stack(past_segments))
+            past = Past(*self._past, np.stack(kept), np.stack(past_segments))
         window = Window(ids, positions, segments, rows, bias_CV, lines, past, **extra)
         candidates, _, _ = self._backend.window(window)
         return candidates
+
+    def continuations(self, canvas: Canvas, runs: list[list[int]]) -> list[np.ndarray]:
+        """The log-probability of every token of each run, were it to follow the canvas's first context (causal).
+
+        Of a `context_blind` model with the shift: its context was trained to predict the next token.
+        """
+        facts, prefix = self._backend.facts, canvas.contexts[0]
+        known = len(prefix) - 1 if self._past is not None else 0
+        width = len(prefix) - known + max(map(len, runs)) - 1
+        shape = len(runs), width
+        ids, segments = np.full(shape, facts.mask_id, np.int64), np.full(shape, PADDING, np.int64)
+        rows, targets = np.zeros((2, len(runs), max(map(len, runs))), np.int64)
+        for b, run in enumerate(runs):
+            row = [*prefix[known:], *run[:-1]]
+            ids[b, : len(row)], segments[b, : len(row)] = row, 0
+            rows[b, : len(run)] = np.arange(len(run)) + len(prefix) - known - 1
+            targets[b, : len(run)] = run
+        positions = np.broadcast_to(np.arange(known, known + width), shape).copy()
+        past = None
+        if self._past is not None:
+            count = self._past[0].shape[3]
+            # the suffix is kept too, but of another segment: wherever it stands, it is not seen
+            at = np.concatenate([np.arange(known), np.arange(count - known) + known + width])
+            past_segments = np.where(np.arange(count) < known, 0, 1)
+            past = Past(*self._past, *(np.tile(a, (len(runs), 1)) for a in (at, past_segments)))
+        lines = np.zeros_like(rows)
+        free = np.zeros((1, facts.vocabulary), np.float32)
+        candidates, _, _ = self._backend.window(Window(ids, positions, segments, rows, free, lines, past, targets))
+        assert candidates.target_log_probs_BR is not None
+        return [candidates.target_log_probs_BR[b, : len(run)] for b, run in enumerate(runs)]
+
+
+def encode_blind(backend: Backend, layout: Layout, kept: KeptContext) -> Pair:
+    """Keys and values of the context outside the window, of which every run is encoded alone."""
+    runs = [layout.ids[layout.segments == n] for n in np.unique(layout.segments[~layout.in_window])]
+    return join(backend, [kept.encode(backend, ids_P) for ids_P in runs])
+
+
+def encode_whole(backend: Backend, layout: Layout) -> Pair:
+    """Keys and values of the context outside the window, which sees the holes as they are now."""
+    window = Window(
+        ids_BW=layout.ids[None],
+        positions_BW=np.arange(len(layout.ids))[None],
+        segments_BW=layout.segments[None],
+        rows_BR=np.zeros((1, 1), np.int64),
+        bias_CV=np.zeros((1, backend.facts.vocabulary), np.float32),
+        bias_rows_BR=np.zeros((1, 1), np.int64),
+    )
+    _, k, v = backend.window(window)
+    return backend.keep(k, ~layout.in_window), backend.keep(v, ~layout.in_window)

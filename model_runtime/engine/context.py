@@ -16,15 +16,24 @@ def line_cut_start(text: str, start: int) -> int:
 
 
 def last_tokens(tokenizer: TextTokenizer, text: str, budget: int) -> list[int]:
-    """At most `budget` tokens before a hole, from the start of a line where there is one."""
+    """At most `budget` tokens before a hole, from the start of a line where there is one.
+
+    Where more stands there, the first line is the nearest after a multiple of `budget // 4` characters of the text:
+    whoever types at the hole has nearly always the same first line as a key before, and the encoding of what follows
+    it may be kept (`kept.py`). The rule looks at the text alone, so an answer does not depend on earlier ones.
+    """
     reach = max(0, len(text) - budget * CHARACTERS_A_TOKEN)
-    start = line_cut_start(text, reach) if reach else 0
-    ids = tokenizer.encode(text[start if start < len(text) else reach :])  # no line starts within reach: its near part
-    if len(ids) <= budget:
+    ids = tokenizer.encode(text[reach:])
+    if len(ids) <= budget and not reach:
         return ids
-    ids = ids[len(ids) - budget :] if budget else []
-    newline = next((i for i, token in enumerate(ids) if token == tokenizer.newline_id), None)
-    return ids if newline is None or newline + 1 == len(ids) else ids[newline + 1 :]
+    if not budget:
+        return []
+    earliest = len(text) - len(tokenizer.decode_bytes(ids[-budget:]).decode(errors="ignore"))
+    grid = -(-earliest // max(1, budget // 4)) * max(1, budget // 4)
+    start = line_cut_start(text, grid)
+    if start >= len(text):  # no line starts within reach: its near part
+        start = grid
+    return tokenizer.encode(text[start:])[-budget:]
 
 
 def first_tokens(tokenizer: TextTokenizer, text: str, budget: int) -> list[int]:

@@ -22,6 +22,7 @@ from model_runtime.engine.candidates import enough, variants
 from model_runtime.engine.canvas import Canvas, add_masks, build_canvas, frame, hole_fill
 from model_runtime.engine.denoise import Bans, Cancel, Outcome, Settings, denoise
 from model_runtime.engine.expert import CountedExpert, Expert, local_tokens
+from model_runtime.engine.kept import LIMIT, KeptContext
 from model_runtime.engine.lengths import (
     LADDER,
     OTHER_HOLES,
@@ -49,7 +50,14 @@ from model_runtime.protocol import (
 class Engine:
     """A loaded model. Not for several threads at once: the daemon queues requests before it."""
 
-    def __init__(self, backend: Backend, tokenizer: TextTokenizer, load_ms: float = 0.0, expert: Expert | None = None):
+    def __init__(
+        self,
+        backend: Backend,
+        tokenizer: TextTokenizer,
+        load_ms: float = 0.0,
+        expert: Expert | None = None,
+        keep_bytes: int = LIMIT,
+    ):
         facts = backend.facts
         if tokenizer.size > facts.vocabulary:
             raise ModelError(
@@ -61,18 +69,28 @@ class Engine:
         self._load_ms = load_ms
         self.expert = expert
         # between keystrokes nearly all of a file stays as it was
+        self.kept = KeptContext(keep_bytes)
         self._encode_chunk = functools.lru_cache(maxsize=512)(tokenizer.encode)
 
     @classmethod
-    def load(cls, model: str | Path = "embedded", backend: str = "auto", threads: int | None = None) -> Engine:
-        """Load "embedded" or a model folder; ModelError with one sentence when that cannot be done."""
+    def load(
+        cls,
+        model: str | Path = "embedded",
+        backend: str = "auto",
+        threads: int | None = None,
+        keep_bytes: int = LIMIT,
+    ) -> Engine:
+        """Load "embedded" or a model folder; ModelError with one sentence when that cannot be done.
+
+        Up to `keep_bytes` of keys and values of context stay between fills; 0 encodes all context in every fill.
+        """
         start = time.perf_counter()
         folder = find_model(model)
         tokenizer = TextTokenizer(folder / "tokenizer.json")
         loaded = load_backend(folder, backend, threads)
         counts = folder / "expert.npz"
         expert = Expert.load(counts) if counts.is_file() else None
-        return cls(loaded, tokenizer, (time.perf_counter() - start) * 1000, expert)
+        return cls(loaded, tokenizer, (time.perf_counter() - start) * 1000, expert, keep_bytes)
 
     def fill(self, request: FillRequest | RewriteRequest, cancel: Cancel | None = None) -> FillResult:
         """Fill every hole of the request, all in one canvas; RequestError if the request cannot be served."""
@@ -151,7 +169,7 @@ class Engine:
         """The cache of the context, and how many masks each hole starts with: `starts`, where text is rewritten."""
         enabled = request.cache == "on"
         if policy == "probe":
-            cache = ContextCache(self.backend, with_masks(empty, OTHER_HOLES), enabled)
+            cache = ContextCache(self.backend, with_masks(empty, OTHER_HOLES), enabled, self.kept)
             bias = self._probe_bias
             if bias is None:
                 bias = measure_bias(self.backend, self.tokenizer, self._bans, LADDER[-1], stop=stop)
@@ -165,7 +183,7 @@ class Engine:
             lengths = [int(policy[6:])] * len(empty.holes)
         else:
             lengths = starts or [self.facts.start_masks] * len(empty.holes)
-        return ContextCache(self.backend, with_masks(empty, lengths[0]), enabled), lengths
+        return ContextCache(self.backend, with_masks(empty, lengths[0]), enabled, self.kept), lengths
 
     def counted(self, request: FillRequest) -> CountedExpert | None:
         """The counted expert for this document, if the model has one and the request wants it."""

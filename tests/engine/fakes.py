@@ -120,6 +120,9 @@ class FakeBackend:
     def keep(self, cached_NBKWD: np.ndarray, wanted_W: np.ndarray) -> np.ndarray:
         return cached_NBKWD[:, :, :, wanted_W]
 
+    def join(self, parts: list[np.ndarray]) -> np.ndarray:
+        return np.concatenate(parts, axis=3)
+
 
 class ScriptedBackend(FakeBackend):
     """Says what a test wants: `script(step, shown)` gives, for each masked token in order, {token: probability}.

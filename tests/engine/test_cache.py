@@ -10,6 +10,7 @@ from snippet import SNIPPET
 from model_runtime.engine.cache import ContextCache, lay_out
 from model_runtime.engine.canvas import Canvas, Cell, Hole, add_masks, build_canvas
 from model_runtime.engine.engine import Engine
+from model_runtime.engine.kept import KeptContext
 from model_runtime.protocol import FillRequest
 
 HOLES = {
@@ -25,7 +26,8 @@ class Recording:
     """A backend that remembers its windows."""
 
     def __init__(self, backend):
-        self.backend, self.facts, self.name, self.keep = backend, backend.facts, backend.name, backend.keep
+        self.backend, self.facts, self.name = backend, backend.facts, backend.name
+        self.keep, self.join = backend.keep, backend.join
         self.windows = []
 
     def window(self, window):
@@ -111,17 +113,21 @@ def test_what_is_computed_in_each_step(engines, attention):
         assert window.past is None
         assert window.ids_BW.shape == (1, context + cells)
 
+    engine.kept = KeptContext()
     result = fill(engine, holes, cache="on", length="fixed:6", steps=4)
-    first, *steps = engine.backend.windows
-    assert len(steps) == result.steps == 4
-    assert first.past is None
+    first, steps = engine.backend.windows[:-4], engine.backend.windows[-4:]
+    assert result.steps == 4
     leads = len(holes)  # the row before a hole predicts its first token
     blind = attention == "context_blind"
-    assert first.ids_BW.shape[1] == (context - leads if blind else context + cells)
+    assert blind or first[0].past is None
+    assert sum(window.ids_BW.shape[1] for window in first) == (context - leads if blind else context + cells)
     for window in steps:
         assert window.ids_BW.shape == (1, cells + leads)
         assert window.past.positions_BP.shape == (1, context - leads)
         assert window.rows_BR.shape[1] == (window.ids_BW == engine.facts.mask_id).sum()
+
+    fill(engine, holes, cache="on", length="fixed:6", steps=4)
+    assert len(engine.backend.windows) == (4 if blind else 5)
 
 
 @pytest.mark.parametrize("length", ["fixed:5", "expand"])

@@ -93,6 +93,9 @@ class Knowing:
     def keep(self, cached, wanted):
         return cached[:, :, :, wanted]
 
+    def join(self, parts):
+        return np.concatenate(parts, axis=3)
+
 
 def knowing_engine(tokenizer, hole=HOLE, **options) -> tuple[Engine, oracle.OracleHole]:
     engine = Engine(Knowing(**options), tokenizer)

@@ -32,6 +32,9 @@ class Counted:
     def keep(self, *arguments: Any) -> Any:
         return self.backend.keep(*arguments)
 
+    def join(self, *arguments: Any) -> Any:
+        return self.backend.join(*arguments)
+
 
 @dataclass(frozen=True)
 class Row:
