@@ -1,12 +1,22 @@
 /** Wiring: what there is, and who knows whom. */
 import * as vscode from "vscode";
+import { ConfidenceView } from "./confidence";
+import { copyReport } from "./doctor";
+import { Holes, registerHoles } from "./holes";
 import { COMMAND } from "./ids";
 import { makeLog } from "./log";
+import { showMenu } from "./menu";
+import { makeMiddleware, RUN_TASK } from "./middleware";
+import { selectModel } from "./models";
 import { PausedFiles, registerPause } from "./pause";
+import { Preview } from "./preview";
+import { FILL_HOLES, isTask } from "./pure/proposal";
 import { NEEDS_RESTART } from "./pure/settings";
 import { messageOf } from "./pure/values";
+import { registerRegenerate, runTask } from "./regenerate";
 import { Server } from "./server";
 import { showStatus } from "./status";
+import { openSample, openWalkthrough } from "./walkthrough";
 
 let server: Server | undefined;
 
@@ -14,6 +24,10 @@ export function activate(context: vscode.ExtensionContext): void {
   const log = makeLog(context);
   const running = (server = new Server(context, log));
   const paused = new PausedFiles(context, running);
+  const confidence = new ConfidenceView();
+  const preview = new Preview(running, confidence);
+  const holes = new Holes(running, confidence);
+  running.middleware = makeMiddleware(running, confidence);
   const register = (name: string, run: (...args: unknown[]) => Promise<void>): void => {
     const guarded = async (...args: unknown[]): Promise<void> => {
       try {
@@ -26,15 +40,40 @@ export function activate(context: vscode.ExtensionContext): void {
     };
     context.subscriptions.push(vscode.commands.registerCommand(COMMAND + name, guarded));
   };
-  context.subscriptions.push(running, paused);
+  context.subscriptions.push(running, paused, confidence, preview, holes);
 
   showStatus(context, running, paused);
   registerPause(register, paused);
-  register("restart", () => running.restartByHand());
-  register("showLog", () => {
-    log.own.show();
-    return Promise.resolve();
+  registerRegenerate(register, running, preview);
+  registerHoles(register, holes);
+  register(RUN_TASK.slice(COMMAND.length), async (task) => {
+    const document = vscode.window.activeTextEditor?.document;
+    if (document && isTask(task) && task.command === FILL_HOLES) {
+      await holes.fill(document, task);
+    } else {
+      await runTask(preview, task);
+    }
   });
+  const simple: Record<string, () => Promise<void> | void> = {
+    toggleConfidence: () => {
+      confidence.toggle();
+    },
+    selectModel: () => selectModel(context, running),
+    doctor: () => copyReport(context, running),
+    install: () => running.installByHand(),
+    menu: () => showMenu(running, paused),
+    openSample: () => openSample(context),
+    openWalkthrough: () => openWalkthrough(context),
+    restart: () => running.restartByHand(),
+    showLog: () => {
+      log.own.show();
+    },
+  };
+  for (const [name, run] of Object.entries(simple)) {
+    register(name, async () => {
+      await run();
+    });
+  }
 
   context.subscriptions.push(
     vscode.workspace.onDidChangeConfiguration((change) => {

@@ -18,8 +18,11 @@ export function ownFolder(context: vscode.ExtensionContext): { folder: string; p
   return { folder, python, mark: join(folder, "diffill-installed") };
 }
 
-/** Look for a Python with Diffill in it, or one to install it with. Nothing here needs a network. */
-export async function findPython(context: vscode.ExtensionContext, log: Log): Promise<Choice> {
+/**
+ * Look for a Python with Diffill in it, or one to install it with; with `anew` only for the latter. Nothing here needs
+ * a network.
+ */
+export async function findPython(context: vscode.ExtensionContext, log: Log, anew = false): Promise<Choice> {
   const settings = vscode.workspace.getConfiguration(SECTION);
   const own = ownFolder(context);
   const windows = process.platform === "win32";
@@ -40,11 +43,11 @@ export async function findPython(context: vscode.ExtensionContext, log: Log): Pr
     const has = probe === undefined ? "does not start" : `${probe.python.join(".")}, diffill ${probe.diffill ?? "none"}`;
     log.own.info(`python (${candidate.place}) ${candidate.path}: ${has}`);
     found.push([candidate, probe] as const);
-    if (probe?.diffill != null) {
+    if (probe?.diffill != null && !anew) {
       break; // the first with Diffill is taken: no need to start others
     }
   }
-  return choose(found);
+  return choose(found, anew);
 }
 
 /** Whether a path is a file that may be run. */

@@ -172,6 +172,15 @@ export class Server implements vscode.Disposable {
     }
   }
 
+  /** Install because the user said so, with whatever Python can make an environment. */
+  async installByHand(): Promise<void> {
+    const choice = await findPython(this.context, this.log, true);
+    if (choice.kind !== "install") {
+      throw new Error(choice.kind === "none" ? choice.sentence : "There is no Python to install with.");
+    }
+    await this.installWith(choice.base.path);
+  }
+
   /** Install with a Python, and start. */
   async installWith(base: string): Promise<void> {
     this.change("installing");

@@ -103,9 +103,9 @@ export function isNewEnough(probe: Probe): boolean {
   return major > LEAST[0] || (major === LEAST[0] && minor >= LEAST[1]);
 }
 
-/** Take the first Python that has Diffill, or else the first that an environment can be made with. */
-export function choose(found: readonly (readonly [Candidate, Probe | undefined])[]): Choice {
-  for (const [candidate, probe] of found) {
+/** Take the first Python that has Diffill (unless `anew`), or else the first that an environment can be made with. */
+export function choose(found: readonly (readonly [Candidate, Probe | undefined])[], anew = false): Choice {
+  for (const [candidate, probe] of anew ? [] : found) {
     if (probe !== undefined && isNewEnough(probe) && probe.diffill !== null) {
       return { kind: "use", candidate, version: probe.diffill };
     }
