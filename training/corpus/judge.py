@@ -64,9 +64,9 @@ def judge(raw: Raw, recipe: Recipe, held_out: np.ndarray | None = None) -> Judge
         if cleaned is None:
             return dropped("secret that cannot be taken out")
         text = cleaned
-    if held_out is not None and len(held_out) and role_of(origin, recipe) != NEVER:
+    if held_out is not None and role_of(origin, recipe) != NEVER:
         runs = clean.shingles(text, clean.HELD_OUT_WORDS)
-        if np.isin(runs, held_out).mean() > clean.MAX_HELD_OUT_SHARE:
+        if clean.share_in(runs, held_out) > clean.MAX_HELD_OUT_SHARE:
             return dropped("copy of a held-out package")
     digest = hashlib.sha256(" ".join(text.split()).encode()).digest()
     sketch = clean.minhash(text).hashvalues if recipe.duplicates.near is not None else None

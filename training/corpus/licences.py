@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Collection
 from functools import lru_cache
 from pathlib import Path
 
 import ukkonen
-from identify import identify
 from identify.vendor import licenses
 from license_expression import ExpressionError, LicenseSymbol, LicenseWithExceptionSymbol, get_spdx_licensing
 
@@ -24,6 +24,10 @@ HEADER = re.compile(r"SPDX-License-Identifier:\s*([^\n*#]+)")
 PYPROJECT = re.compile(r"^license\s*=\s*(?:\"([^\"]+)\"|'([^']+)'|\{\s*text\s*=\s*\"([^\"]+)\")", re.MULTILINE)
 HEADER_CHARACTERS = 3000
 MAX_LICENCE_BYTES = 100_000
+COPYRIGHT = re.compile(
+    r"^\s*(?:copyright\b.*(?:\d{4}|\(c\)|©|\[).*|\(c\).*|©.*|all rights reserved\.?)$", re.IGNORECASE | re.MULTILINE
+)
+MOST_CHANGED = 0.05
 APACHE_END = "END OF TERMS AND CONDITIONS"
 
 
@@ -55,26 +59,35 @@ def in_header(text: str) -> str | None:
     return match[1].strip().rstrip("\"'/-> ").strip() if match else None
 
 
+def normal(text: str) -> str:
+    """A licence's text without its copyright lines, with single spaces."""
+    return " ".join(COPYRIGHT.sub("", text).split())
+
+
+@lru_cache(maxsize=1)
+def known_texts() -> tuple[tuple[str, str], ...]:
+    """(SPDX id, normal text) of the licences of choosealicense.com; Apache-2.0 also without its appendix."""
+    texts = [(name, normal(text)) for name, text in licenses.LICENSES]
+    apache = dict(texts)["Apache-2.0"]
+    return (*texts, ("Apache-2.0", apache[: apache.index(APACHE_END) + len(APACHE_END)]))
+
+
 def of_text(path: Path) -> str | None:
-    """The SPDX id of the licence whose text a file holds, with at most 5 % changed; None for no known one."""
+    """The SPDX id of the licence whose text a file holds, with fewer than 5 % of it changed; None for no known one."""
     try:
         if path.stat().st_size > MAX_LICENCE_BYTES:
             return None
-        return identify.license_id(str(path)) or ("Apache-2.0" if is_apache_terms(path.read_text("utf-8")) else None)
+        text = normal(path.read_text("utf-8"))
     except (OSError, UnicodeDecodeError):
         return None
-
-
-def is_apache_terms(text: str) -> bool:
-    """Whether `text` is Apache-2.0 without its appendix, which many projects leave out."""
-    reference = " ".join(dict(licenses.LICENSES)["Apache-2.0"].split())
-    reference = reference[: reference.index(APACHE_END)]
-    words = " ".join(text.split())
-    head, end, rest = words.partition(APACHE_END)
-    if not end or len(rest) > 0.05 * len(reference) or abs(len(head) - len(reference)) > 0.05 * len(reference):
-        return False
-    limit = len(reference) // 20
-    return ukkonen.distance(head, reference, limit) < limit
+    limit = math.ceil(MOST_CHANGED * len(text))
+    best, nearest = None, limit
+    for name, known in known_texts():
+        if abs(len(text) - len(known)) < nearest:  # an edit distance is never smaller than that
+            distance = ukkonen.distance(text, known, nearest)
+            if distance < nearest:
+                best, nearest = name, distance
+    return best
 
 
 class Licences:

@@ -32,7 +32,7 @@ from training.corpus.clean import MEGABYTE
 from training.corpus.duplicates import find_copies
 from training.corpus.inputs import Inputs, Task, find_inputs
 from training.corpus.judge import NEVER, TRAIN, VALIDATION, chance, held_out_runs, judge_task
-from training.corpus.recipe import Recipe
+from training.corpus.recipe import Cluster, Recipe
 from training.corpus.shards import shard_name, write_shard
 from training.corpus.special_tokens import ROLES, take_tokenizer
 from training.corpus.store import Texts, make_folder, replacing, write_array, write_json
@@ -48,18 +48,26 @@ def build_corpus(recipe: Recipe, out: Path, workers: int = 0, console: Console |
     """Builds the corpus of `recipe` in the folder `out` and returns its report. 0 workers: one a core."""
     console = console or Console(stderr=True)
     workers = workers or os.cpu_count() or 1
-    inputs = find_inputs(recipe)
-    if not inputs.tasks:
-        raise RequestError("the sources hold no files: there is nothing to make a corpus of")
-    held_out = held_out_runs(sources.held_out_texts() if set(sources.HELD_OUT) <= set(recipe.holdout.never) else ())
-    made_of = fingerprint(
-        [dataclasses.replace(recipe, cluster=type(recipe.cluster)()), inputs.facts, held_out.tolist(), FORMAT]
-    )
+    inputs, held_out, made_of = plan(recipe)
     if start(out, made_of):
         console.print(f"{out} is built already; remove it to build it anew")
         return json.loads((out / "report.json").read_text("utf-8"))
     judge_inputs(recipe, inputs, out, held_out, workers, console)
     return finish(recipe, out, len(inputs.tasks), inputs.left_out, workers, console)
+
+
+def plan(recipe: Recipe) -> tuple[Inputs, np.ndarray, str]:
+    """(what there is to read, hashes of held-out code, fingerprint of all that decides the corpus)."""
+    inputs = find_inputs(recipe)
+    if not inputs.tasks:
+        raise RequestError("the sources hold no files: there is nothing to make a corpus of")
+    held_out = held_out_runs(sources.held_out_texts() if set(sources.HELD_OUT) <= set(recipe.holdout.never) else ())
+    same_bytes = dataclasses.replace(recipe, cluster=Cluster())
+    return (
+        inputs,
+        held_out,
+        fingerprint([same_bytes, inputs.facts, hashlib.sha256(held_out.tobytes()).hexdigest(), FORMAT]),
+    )
 
 
 def start(out: Path, made_of: str) -> bool:
@@ -131,16 +139,20 @@ def judge_inputs(
 def finish(
     recipe: Recipe, out: Path, tasks: int, left_out: dict[str, str], workers: int, console: Console
 ) -> dict[str, Any]:
-    """From judged texts to the corpus: what the cluster's pipeline ends with as well."""
+    """From judged texts to the corpus."""
     chosen = choose(recipe, out, tasks)
     tokenizer = make_tokenizer(recipe, out, chosen, console)
-    jobs = [
+    spread(pack_shard, shard_jobs(out, chosen["shards"]), workers, "encode", console)
+    return write_index(recipe, out, chosen, tokenizer, left_out)
+
+
+def shard_jobs(out: Path, shards: Sequence[Sequence[Document]]) -> list[tuple[Path, int, list[tuple[int, int, int]]]]:
+    """What `pack_shard` takes, for each shard that is not there yet."""
+    return [
         (out, number, [(d["task"], d["start"], d["end"]) for d in shard])
-        for number, shard in enumerate(chosen["shards"])
+        for number, shard in enumerate(shards)
         if not (out / "work" / f"lengths-{number:05d}.npy").is_file()
     ]
-    spread(pack_shard, jobs, workers, "encode", console)
-    return write_index(recipe, out, chosen, tokenizer, left_out)
 
 
 def choose(recipe: Recipe, out: Path, tasks: int) -> dict[str, Any]:

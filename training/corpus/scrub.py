@@ -33,8 +33,10 @@ NO_MAIL = re.compile(
     r"(?:^|\.)example\.\w+$|\.(?:test|example|invalid|local|localhost|py|png|jpe?g|svg|gif|js|css|html?|so|git)$",
     re.IGNORECASE,
 )
+IN_URL = re.compile(r"://[^\s/]*:$")  # user:password@host is no address
 PLACEHOLDER = "name@example.com"
 PATTERNS = tuple((name, re.compile(pattern, re.DOTALL)) for name, pattern in SECRETS)
+ROUNDS = 4
 FEW = 7  # a value of fewer distinct characters is a placeholder: xxxx, 0000-0000, or scrubbed before
 
 
@@ -81,7 +83,8 @@ def findings(text: str) -> Iterator[tuple[int, int, str, str]]:
             if value != blank(value):
                 yield match.start(group), match.end(group), blank(value), what
     for match in MAIL.finditer(text):
-        if not NO_MAIL.search(match[1]) and not match[0].startswith("git@") and "noreply" not in match[0]:
+        harmless = NO_MAIL.search(match[1]) or match[0].startswith("git@") or "noreply" in match[0]
+        if not harmless and not IN_URL.search(text, max(0, match.start() - 100), match.start()):
             yield match.start(), match.end(), PLACEHOLDER, "e-mail address"
 
 
@@ -102,6 +105,20 @@ def scrub(text: str, python: bool = True, check: Callable[[str], bool] = parses)
     With `python`, which says that `text` parses, only strings and comments change, and the text still parses
     afterwards; where that is not possible the text is None.
     """
+    counts: Counter[str] = Counter()
+    scrubbed: str | None = text
+    for _ in range(ROUNDS):  # what overlapped with another finding is found in the next round
+        before = scrubbed
+        assert before is not None
+        scrubbed, found = scrub_once(before, python, check)
+        counts += found
+        if scrubbed is None or scrubbed == before:
+            break
+    return scrubbed, counts
+
+
+def scrub_once(text: str, python: bool, check: Callable[[str], bool]) -> tuple[str | None, Counter[str]]:
+    """`scrub` for findings that do not overlap."""
     found = sorted(findings(text))
     counts: Counter[str] = Counter()
     if not found:
