@@ -101,7 +101,7 @@ def load_engines(folder: Path, notes: list[str]) -> list[Engine]:
     """The model on ONNX Runtime and in torch; why one is left out is added to `notes`."""
     engines = []
     if (folder / "model.onnx").is_file():
-        engines.append(Engine.load(folder, backend="onnx"))
+        engines.append(Engine.load(folder, backend="onnx", keep_bytes=0))  # every fill encodes its context
     else:
         notes.append("left out, the rows of onnx: the model has no model.onnx")
     if not any((folder / name).is_file() for name in WEIGHTS[1:]):
@@ -114,7 +114,7 @@ def load_engines(folder: Path, notes: list[str]) -> list[Engine]:
         import torch
 
         torch.set_num_threads(default_threads())  # as many as ONNX Runtime gets
-        engines.append(Engine.load(folder, backend="torch"))
+        engines.append(Engine.load(folder, backend="torch", keep_bytes=0))
     if not engines:
         raise ModelError(f"nothing to measure: {'; '.join(notes)}")
     return engines

@@ -26,6 +26,7 @@ examples:
 
 exit codes: 0 done, 1 none runs (--status), 2 bad use, or one runs already
 """
+MOST_CONTEXT_MIB = 1 << 20
 LOCK_WAIT_S, STOP_WAIT_S, LOOK_S = 1.0, 15.0, 0.02
 
 
@@ -55,6 +56,13 @@ def make_parser() -> Parser:
         help="leave after this time without a client (default: 1800)",
     )
     parser.add_argument(
+        "--keep-context",
+        type=real_number,
+        metavar="MIB",
+        default=64.0,
+        help="memory for context that is encoded already, 0 encodes it all at every key (default: 64)",
+    )
+    parser.add_argument(
         "--allow-origin", metavar="ORIGIN", action="append", default=[], help="let pages of this origin connect"
     )
     parser.add_argument("--ready", action="store_true", help='print "ready" once it listens, then nothing')
@@ -79,6 +87,8 @@ def main(argv: list[str]) -> int:
     for name in ("idle_unload", "idle_exit"):
         if getattr(args, name) <= 0:
             raise RequestError(f"--{name.replace('_', '-')} is above 0 seconds, not {getattr(args, name):g}")
+    if not 0 <= args.keep_context <= MOST_CONTEXT_MIB:
+        raise RequestError(f"--keep-context lies between 0 and {MOST_CONTEXT_MIB} MiB, not at {args.keep_context:g}")
     lock = take_daemon_lock(folder)
     try:
         return serve(folder, args)
@@ -90,6 +100,7 @@ def main(argv: list[str]) -> int:
 def serve(folder: Path, args: argparse.Namespace) -> int:
     """Serve until stopped; the daemon's lock is held."""
     from model_runtime.catalog.catalog import find_model
+    from model_runtime.daemon.process import COMMAND, WorkerProcess
     from model_runtime.daemon.scheduler import Scheduler
     from model_runtime.daemon.server import HOST, Daemon, listen
 
@@ -112,9 +123,11 @@ def serve(folder: Path, args: argparse.Namespace) -> int:
     for name in ("SIGINT", "SIGTERM"):  # uvicorn ends on them, then raises them again
         signal.signal(getattr(signal, name), lambda *_: None)
 
+    worker = (*COMMAND, "--keep-context", str(args.keep_context))
+
     async def run() -> None:
         daemon = Daemon(
-            Scheduler(model, idle_unload_s=args.idle_unload),
+            Scheduler(model, lambda: WorkerProcess(worker), idle_unload_s=args.idle_unload),
             token,
             args.allow_origin,
             idle_exit_s=args.idle_exit,

@@ -8,6 +8,8 @@ gone, and so is this process.
 
 from __future__ import annotations
 
+import argparse
+import functools
 import os
 import queue
 import sys
@@ -43,11 +45,11 @@ class Model(Protocol):
 Loader = Callable[[str], Model]
 
 
-def load_engine(model: str) -> Model:
-    """Load a model as `diffill fill` does."""
+def load_engine(model: str, keep_context: float = 64.0) -> Model:
+    """Load a model as `diffill fill` does; `keep_context` are the MiB of context that stay between fills."""
     from model_runtime.engine.engine import Engine
 
-    return Engine.load(model)
+    return Engine.load(model, keep_bytes=int(keep_context * (1 << 20)))
 
 
 def work(load: Loader, source: BinaryIO, sink: BinaryIO) -> None:
@@ -130,5 +132,12 @@ def run(load: Loader = load_engine) -> None:
     work(load, source, sink)
 
 
+def main() -> None:
+    """The process that the daemon starts."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--keep-context", type=float, default=64.0)
+    run(functools.partial(load_engine, keep_context=parser.parse_args().keep_context))
+
+
 if __name__ == "__main__":
-    run()
+    main()

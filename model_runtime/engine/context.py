@@ -5,6 +5,7 @@ from __future__ import annotations
 from model_runtime.models.tokenizer import TextTokenizer
 
 CHARACTERS_A_TOKEN = 8  # more than any code needs: how far to read before encoding
+START_STEPS = 4  # the text before a hole begins at steps of a budget's fourth, counted in characters
 
 
 def line_cut_start(text: str, start: int) -> int:
@@ -18,9 +19,9 @@ def line_cut_start(text: str, start: int) -> int:
 def last_tokens(tokenizer: TextTokenizer, text: str, budget: int) -> list[int]:
     """At most `budget` tokens before a hole, from the start of a line where there is one.
 
-    Where more stands there, the first line is the nearest after a multiple of `budget // 4` characters of the text:
-    whoever types at the hole has nearly always the same first line as a key before, and the encoding of what follows
-    it may be kept (`kept.py`). The rule looks at the text alone, so an answer does not depend on earlier ones.
+    Where more stands there, the first line is the nearest after a multiple of `budget // START_STEPS` characters of the
+    text: whoever types at the hole has nearly always the same first line as a key before, and the encoding of what
+    follows it may be kept (`kept.py`). The rule looks at the text alone, so an answer does not depend on earlier ones.
     """
     reach = max(0, len(text) - budget * CHARACTERS_A_TOKEN)
     ids = tokenizer.encode(text[reach:])
@@ -29,7 +30,8 @@ def last_tokens(tokenizer: TextTokenizer, text: str, budget: int) -> list[int]:
     if not budget:
         return []
     earliest = len(text) - len(tokenizer.decode_bytes(ids[-budget:]).decode(errors="ignore"))
-    grid = -(-earliest // max(1, budget // 4)) * max(1, budget // 4)
+    step = max(1, budget // START_STEPS)
+    grid = -(-earliest // step) * step
     start = line_cut_start(text, grid)
     if start >= len(text):  # no line starts within reach: its near part
         start = grid

@@ -199,7 +199,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         count = COUNTS[options.what] if options.count is None else options.count
         holes = read_holes(options, count, options.kind)
-        engine = Engine.load(options.model, threads=options.threads)
+        engine = Engine.load(options.model, threads=options.threads, keep_bytes=0)  # no fill has what another encoded
         report = runs[options.what](engine, holes, options, console)
     except (ValueError, DiffillError) as error:
         print(error, file=sys.stderr)
