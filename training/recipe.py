@@ -198,5 +198,5 @@ def git_commit() -> str | None:
 
 def save_resolved(path: Path, recipe: Any, facts: Mapping[str, Any]) -> None:
     """Writes the recipe as it was after defaults and overrides, with `facts` (commit, fingerprints) under "made"."""
-    text = yaml.safe_dump(as_plain(recipe) | {"made": as_plain(facts)}, sort_keys=False, allow_unicode=True)
+    text = yaml.safe_dump(as_plain(recipe) | {"made": as_plain(facts)}, sort_keys=False)
     path.write_text(text, "utf-8")

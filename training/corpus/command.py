@@ -70,7 +70,7 @@ def corpus(arguments: list[str]) -> int:
     else:
         facts = build_corpus(recipe, args.out, args.workers)
     console = Console()
-    console.print(report.table(facts))
+    console.print(*report.tables(facts), sep="\n")
     for name, why in facts["left_out"].items():
         console.print(f"left out: {name}: {why}", highlight=False)
     rate = facts["validation"]["bytes_per_token"]

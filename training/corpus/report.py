@@ -103,30 +103,32 @@ def short(text: str, width: int = 28) -> str:
     return text if len(text) <= width else text[: width - 1] + "…"
 
 
-def table(report: Mapping[str, Any]) -> Table:
-    """The report as a table for the terminal: sources, totals, drops."""
+def tables(report: Mapping[str, Any]) -> tuple[Table, Table]:
+    """The report for the terminal: sources and totals; and what became of the texts."""
     result = Table("", "licence", "files", "MB", "tokens", "weight")
-    result.columns[0].no_wrap = True
     for column in result.columns[2:]:
         column.justify = "right"
 
     def add(name: str, licence: str, row: Mapping[str, Any]) -> None:
         weight = f"{row['weight']:g}" if "weight" in row else ""
         size = f"{row['bytes'] / MEGABYTE:.2f}"
-        result.add_row(name, short(licence), f"{row['files']:,}", size, f"{row['tokens']:,}", weight)
+        result.add_row(name, short(licence, 20), f"{row['files']:,}", size, f"{row['tokens']:,}", weight)
 
     for name, row in report["sources"].items():
         add(name, row["licence"], row)
     result.add_section()
     for name in ("total", "tests", "validation"):
         add(name, "", report[name])
-    result.add_section()
-    result.add_row("found", "", f"{report['found']:,}")
+    counts = Table("", "texts")
+    counts.columns[1].justify = "right"
+    counts.add_row("found", f"{report['found']:,}")
+    counts.add_section()
     for reason, count in report["dropped"].items():
-        result.add_row(f"dropped: {reason}", "", f"{count:,}")
+        counts.add_row(f"dropped: {reason}", f"{count:,}")
+    counts.add_section()
     for what, count in report["scrubbed"].items():
-        result.add_row(f"scrubbed: {what}", "", f"{count:,}")
-    return result
+        counts.add_row(f"scrubbed: {what}", f"{count:,}")
+    return result, counts
 
 
 def figures(report: Mapping[str, Any], lengths_D: np.ndarray) -> Any:
