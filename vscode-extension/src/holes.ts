@@ -25,6 +25,7 @@ interface Session {
 
 export class Holes implements vscode.Disposable, vscode.CodeLensProvider {
   private session: Session | undefined;
+  private last: { document: vscode.TextDocument; version: number; seed: number } | undefined;
   private readonly changed = new vscode.EventEmitter<void>();
   readonly onDidChangeCodeLenses = this.changed.event;
   private readonly chip = vscode.window.createTextEditorDecorationType({
@@ -65,13 +66,16 @@ export class Holes implements vscode.Disposable, vscode.CodeLensProvider {
     this.parts.forEach((part) => part.dispose());
   }
 
-  /** Fill the holes of a file, or of the task's range, in one pass. */
+  /** Fill the holes of a file, or of the task's range, in one pass. Asked again for the same text it is another draw. */
   async fill(document: vscode.TextDocument, more: Partial<Task> = {}): Promise<void> {
     this.discard();
     const session: Session = { document, holes: [], asked: 0, cancel: new vscode.CancellationTokenSource() };
     this.session = session;
-    const task = { ...this.server.documentId(document), ...more, command: FILL_HOLES };
     const version = document.version;
+    const same = this.last?.document === document && this.last.version === version;
+    const seed = same && this.last ? this.last.seed + 1 : 0;
+    this.last = { document, version, seed };
+    const task = { ...this.server.documentId(document), seed, ...more, command: FILL_HOLES };
     const draw = (told: Told): void => {
       if (session === this.session && document.version === version) {
         this.progress(session, told);

@@ -5,7 +5,7 @@ import { PREVIEW_READY, PREVIEW_SCHEME, PREVIEW_VISIBLE } from "./ids";
 import { placeOf, propose, toRange } from "./propose";
 import { percent } from "./pure/confidence";
 import { compose, countLines, showHole, showNothing, type Shown } from "./pure/frame";
-import { nextStrength, strengthName, type Proposal, type Task, type Told } from "./pure/proposal";
+import { nextStrength, problemWords, strengthName, type Proposal, type Task, type Told } from "./pure/proposal";
 import { latency } from "./pure/wording";
 import type { Server } from "./server";
 
@@ -237,7 +237,7 @@ export class Preview implements vscode.Disposable, vscode.TextDocumentContentPro
       `${percent(proposal.edits[0]?.confidence ?? 0)} sure`,
       `${proposal.steps} steps, ${latency(proposal.timingMs.total)}`,
     ];
-    const problem = proposal.problem === null ? [] : [`⚠ ${proposal.problem}`];
+    const problem = proposal.problem === null ? [] : [`⚠ ${problemWords(proposal.problem)}`];
     open.note = [...problem, ...facts].join(" · ");
     this.changed.fire(open.uri);
     this.decorate();

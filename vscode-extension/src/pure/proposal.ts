@@ -67,6 +67,11 @@ export function nextStrength(value: number, by: 1 | -1): number | undefined {
   return STRENGTHS[at + by]?.value;
 }
 
+/** Why a proposal is doubtful, as short as a title; what has no short form is said as the server says it. */
+export function problemWords(problem: string): string {
+  return problem.endsWith("syntax_no_worse") ? "does not parse" : problem;
+}
+
 /** A fill on one line, for a chip beside its hole. */
 export function oneLine(text: string, most = 80): string {
   const lines = text
