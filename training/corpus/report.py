@@ -21,6 +21,7 @@ FILES = (
     *("documents.npy", "documents.json", "sources.npy"),
 )
 MOST_GROUPS = 40
+MOST_BARS = 15
 BLUE, RED = "#3b6ea5", "#b5523b"
 
 
@@ -131,6 +132,15 @@ def tables(report: Mapping[str, Any]) -> tuple[Table, Table]:
     return result, counts
 
 
+def bars(axis: Any, values: Mapping[str, float], colour: str, form: str) -> None:
+    """The first values as bars, each with its number, the first one on top; few bars stay thin."""
+    shown = list(values.items())[:MOST_BARS][::-1]
+    drawn = axis.barh([short(name) for name, _ in shown], [value for _, value in shown], color=colour)
+    axis.bar_label(drawn, [form.format(value) for _, value in shown], padding=3, fontsize=8)
+    axis.set_ylim(len(shown) - MOST_BARS - 0.5, len(shown) - 0.5)
+    axis.margins(x=0.15)
+
+
 def figures(report: Mapping[str, Any], lengths_D: np.ndarray) -> Any:
     """Three pictures side by side: drops by reason, the largest groups, lengths of documents."""
     import matplotlib
@@ -140,11 +150,9 @@ def figures(report: Mapping[str, Any], lengths_D: np.ndarray) -> Any:
 
     pyplot.rcParams["svg.hashsalt"] = "diffill"  # the same picture gives the same bytes
     figure, axes = pyplot.subplots(1, 3, figsize=(15, 4.6), layout="constrained")
-    drops = list(report["dropped"].items())[:14][::-1]
-    axes[0].barh([short(reason) for reason, _ in drops], [count for _, count in drops], color=RED)
+    bars(axes[0], report["dropped"], RED, "{:,}")
     axes[0].set(title=f"dropped, of {report['found']:,} texts", xlabel="texts")
-    groups = list(report["groups"].items())[:14][::-1]
-    axes[1].barh([short(name) for name, _ in groups], [row["tokens"] / 1e6 for _, row in groups], color=BLUE)
+    bars(axes[1], {name: row["tokens"] / 1e6 for name, row in report["groups"].items()}, BLUE, "{:.2f}")
     axes[1].set(title="largest packages or repositories", xlabel="million tokens")
     edges = np.logspace(np.log10(16), np.log10(max(32, int(lengths_D.max()) + 1)), 40)
     axes[2].hist(lengths_D, bins=edges, color=BLUE)
