@@ -51,8 +51,12 @@ class Limits:
     connections: int = 64
     pending: int = 64  # requests a connection
     unread: int = 1024  # answers that a client leaves unread before it is dropped
-    first_request_s: float = 10.0  # for the HTTP request of a new connection
+    first_request_s: float = 10.0  # for the head of an HTTP request, once it has begun or the connection is new
     close_s: float = 3.0  # for a client to take what is still to be sent when its connection ends
+    body: int = 4 << 20  # bytes of an HTTP request
+    body_s: float = 10.0  # for them to come
+    requests: int = 64  # HTTP requests at a time
+    unread_s: float = 30.0  # for an HTTP client to take more of an answer that it has stopped reading
 
 
 class Outbox:

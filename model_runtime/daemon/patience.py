@@ -8,21 +8,50 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 
-def hasty(first_request_s: float) -> type[H11Protocol]:
-    """uvicorn's HTTP protocol, closing connections that are opened and then say nothing."""
+def hasty(head_s: float, unread_s: float) -> type[H11Protocol]:
+    """uvicorn's HTTP protocol with an end to waiting.
+
+    Closed are connections that do not send a request's head in time, whether new ones or between two requests, and
+    those that go on sending a body after its request was answered; cut are those that do not read their answer.
+    """
 
     class Hasty(H11Protocol):
+        head: asyncio.TimerHandle | None = None
+        unread: asyncio.TimerHandle | None = None
+
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             super().connection_made(transport)
-            self.first_request = self.loop.call_later(first_request_s, self.give_up)
+            self.head = self.loop.call_later(head_s, self.give_up)
+
+        def data_received(self, data: bytes) -> None:
+            super().data_received(data)
+            if self.cycle is not None and not self.cycle.response_complete:
+                self.stop(self.head)
+                self.head = None
+            elif self.head is None and not self.transport.is_closing():
+                self.head = self.loop.call_later(head_s, self.give_up)
 
         def give_up(self) -> None:
-            if self.cycle is None and self.transport.get_protocol() is self:
+            if self.transport.get_protocol() is self:
                 self.transport.close()
 
+        def pause_writing(self) -> None:
+            super().pause_writing()
+            self.unread = self.loop.call_later(unread_s, self.transport.abort)
+
+        def resume_writing(self) -> None:
+            super().resume_writing()
+            self.stop(self.unread)
+
         def connection_lost(self, exc: Exception | None) -> None:
-            self.first_request.cancel()
+            self.stop(self.head)
+            self.stop(self.unread)
             super().connection_lost(exc)
+
+        @staticmethod
+        def stop(timer: asyncio.TimerHandle | None) -> None:
+            if timer is not None:
+                timer.cancel()
 
     return Hasty
 

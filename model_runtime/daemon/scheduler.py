@@ -13,6 +13,7 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
+from model_runtime.daemon.figures import Figures
 from model_runtime.daemon.host import Host, error_of
 from model_runtime.daemon.jobs import Job, Session, Turns, unserved
 from model_runtime.daemon.messages import BUSY, STOPPING, Progress, RpcError
@@ -41,6 +42,8 @@ class Scheduler:
         self.on_progress: Callable[[Progress], None] = lambda progress: None
         self.answered = dict.fromkeys(("model", "cache", "superseded", "cancelled", "deadline", "error"), 0)
         self.last: dict[str, Any] | None = None  # how the last fill ended: figures, no text
+        self.figures = Figures()
+        self.policy: str | None = None  # what "auto" means for the length with the daemon's model, once it was seen
         self._host = Host(self, make_worker, lambda progress: self.on_progress(progress))
         self._idle_unload_s, self._max_waiting = idle_unload_s, max_waiting
         self._wanted: list[tuple[str, asyncio.Future[float]]] = []  # asked for by `load`
@@ -61,6 +64,7 @@ class Scheduler:
         """Take a request in; its answer will be in `job.answer`: a FillResult or one of our errors."""
         loop = asyncio.get_running_loop()
         job = Job(request, model or self.model, session, loop.create_future(), on_frame, next(self._numbers))
+        self.figures.watch(job.answer)
         if session[1] is not None:
             for older in [one for one in self._pending() if one.session == session]:
                 self._end(older, "superseded", unserved(older, "superseded"))
@@ -238,6 +242,9 @@ class Scheduler:
             self.last = {"end": result.end, "steps": result.steps, "timing_ms": result.timing_ms}
             total = result.timing_ms.get("total", 0.0)
             LOG.info("job %d: %s after %d steps and %.0f ms", job.number, result.end, result.steps, total)
+            self.figures.worked(result)
+            if job.request.length == "auto" and job.model == self.model and result.holes:
+                self.policy = result.holes[0].length_policy
             self.results.keep(job.model, job.request, result)
             self._end(job, "model", result)
         self._advance()
