@@ -21,12 +21,16 @@ from model_runtime.protocol import RequestError
 EXAMPLES = """\
 examples:
   diffill serve              in the foreground; editors start it by themselves
+  diffill serve --port 8012 --token-file ~/.diffill-token
+                             for editors that are told an address and a token once, and ask as they ask llama.cpp
+  diffill serve --token      the token of the one that runs
   diffill serve --status     what the one that runs is doing
   diffill serve --stop       end it, and give its memory back
 
-exit codes: 0 done, 1 none runs (--status), 2 bad use, or one runs already
+exit codes: 0 done, 1 none runs (--status, --token), 2 bad use, or one runs already
 """
 MOST_CONTEXT_MIB = 1 << 20
+IDLE_EXIT_S = 1800.0
 LOCK_WAIT_S, STOP_WAIT_S, LOOK_S = 1.0, 15.0, 0.02
 
 
@@ -52,8 +56,7 @@ def make_parser() -> Parser:
         "--idle-exit",
         type=real_number,
         metavar="S",
-        default=1800.0,
-        help="leave after this time without a client (default: 1800)",
+        help="leave after this time without a client (default: 1800; with --port: never)",
     )
     parser.add_argument(
         "--keep-context",
@@ -63,11 +66,21 @@ def make_parser() -> Parser:
         help="memory for context that is encoded already, 0 encodes it all at every key (default: 64)",
     )
     parser.add_argument(
+        "--drafts",
+        choices=("on", "off"),
+        default="off",
+        help="on starts a fill from what typing left of a suggestion that it contradicts (default: off)",
+    )
+    parser.add_argument(
         "--allow-origin", metavar="ORIGIN", action="append", default=[], help="let pages of this origin connect"
+    )
+    parser.add_argument(
+        "--token-file", metavar="FILE", help="ask for the token in this file; it is made if there is none"
     )
     parser.add_argument("--ready", action="store_true", help='print "ready" once it listens, then nothing')
     asking = parser.add_mutually_exclusive_group()
     asking.add_argument("--status", action="store_true", help="print what the daemon that runs is doing, as JSON")
+    asking.add_argument("--token", action="store_true", help="print the token of the daemon that runs")
     asking.add_argument("--stop", action="store_true", help="end the daemon that runs")
     asking.add_argument("--log", action="store_true", help="print the end of the daemon's log")
     return parser
@@ -80,12 +93,14 @@ def main(argv: list[str]) -> int:
     if args.log:
         print(last_lines(folder / discovery.LOG_FILE) or "the log is empty")
         return 0
+    if args.token:
+        return print_token(folder)
     if args.status or args.stop:
         return ask(folder, args.stop)
     if not 0 <= args.port <= 65535:
         raise RequestError(f"--port lies between 0 and 65535, not at {args.port}")
     for name in ("idle_unload", "idle_exit"):
-        if getattr(args, name) <= 0:
+        if getattr(args, name) is not None and getattr(args, name) <= 0:
             raise RequestError(f"--{name.replace('_', '-')} is above 0 seconds, not {getattr(args, name):g}")
     if not 0 <= args.keep_context <= MOST_CONTEXT_MIB:
         raise RequestError(f"--keep-context lies between 0 and {MOST_CONTEXT_MIB} MiB, not at {args.keep_context:g}")
@@ -105,7 +120,7 @@ def serve(folder: Path, args: argparse.Namespace) -> int:
     from model_runtime.daemon.server import HOST, Daemon, listen
 
     model = args.model if args.model == "embedded" else str(find_model(args.model).resolve())
-    token, written = discovery.own_token()
+    token, written = discovery.own_token(args.token_file)
     port = args.port
     try:
         listener = listen(port)
@@ -119,18 +134,19 @@ def serve(folder: Path, args: argparse.Namespace) -> int:
         print("ready", flush=True)
         silence()
     else:
-        print(f"diffill: listening on {HOST}:{port}", file=sys.stderr)
+        print(f"diffill: listening on {HOST}:{port}; diffill serve --token prints the token", file=sys.stderr)
     for name in ("SIGINT", "SIGTERM"):  # uvicorn ends on them, then raises them again
         signal.signal(getattr(signal, name), lambda *_: None)
 
     worker = (*COMMAND, "--keep-context", str(args.keep_context))
+    idle_exit = None if args.port and args.idle_exit is None else args.idle_exit or IDLE_EXIT_S
 
     async def run() -> None:
         daemon = Daemon(
-            Scheduler(model, lambda: WorkerProcess(worker), idle_unload_s=args.idle_unload),
+            Scheduler(model, lambda: WorkerProcess(worker), idle_unload_s=args.idle_unload, drafts=args.drafts == "on"),
             token,
             args.allow_origin,
-            idle_exit_s=args.idle_exit,
+            idle_exit_s=idle_exit,
         )
         await daemon.serve(listener)
 
@@ -158,6 +174,18 @@ def take_daemon_lock(folder: Path) -> IO[bytes]:
         time.sleep(LOOK_S)
     discovery.remove_runtime_file(folder)
     return lock
+
+
+def print_token(folder: Path) -> int:
+    """Print the token of the daemon that runs, for editors that want it in their settings."""
+    found = discovery.find_daemon(folder, any_version=True)
+    if found is None:
+        print("no daemon runs", file=sys.stderr)
+        return 1
+    if found.token is None:
+        raise RequestError("the token is the DIFFILL_TOKEN with which the daemon was started; no file has it")
+    print(found.token)
+    return 0
 
 
 def ask(folder: Path, stop: bool) -> int:

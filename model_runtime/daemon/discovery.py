@@ -23,6 +23,7 @@ from model_runtime.daemon.validation import from_json
 from model_runtime.protocol import DiffillError, RequestError
 
 RUNTIME_FILE, LOG_FILE = "daemon.json", "daemon.log"
+TOKEN = r"[!-~]{16,256}"
 DAEMON_LOCK, START_LOCK = "daemon.lock", "start.lock"
 
 
@@ -78,13 +79,36 @@ def check_private(folder: Path) -> None:
         raise DiscoveryError(f"the runtime directory {folder} can be written by others: chmod 700 {folder}")
 
 
-def own_token() -> tuple[str, str | None]:
-    """The token a new daemon asks for, and what of it goes into the runtime file."""
+def own_token(file: str | None = None) -> tuple[str, str | None]:
+    """The token a new daemon asks for, and what of it goes into the runtime file.
+
+    It is that of DIFFILL_TOKEN, or of a file, or a new one; RequestError if it cannot be had or is too weak.
+    """
     given = token_of_environment()
     if given is not None:
+        if file is not None:
+            raise RequestError("the token comes from DIFFILL_TOKEN or from --token-file, not from both")
         return given, None
-    token = secrets.token_hex(32)
+    token = secrets.token_hex(32) if file is None else token_of_file(Path(file).expanduser())
     return token, token
+
+
+def token_of_file(path: Path) -> str:
+    """The token in a file that only its user can read; a new one, put there, if there is no such file."""
+    try:
+        with contextlib.suppress(FileExistsError):
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(descriptor, "w", encoding="ascii") as file:
+                file.write(secrets.token_hex(32) + "\n")
+        with path.open("rb") as opened:
+            if os.name == "posix" and stat.S_IMODE(os.fstat(opened.fileno()).st_mode) & 0o077:
+                raise RequestError(f"the token in {path} can be read by others: chmod 600 {path}")
+            token = opened.read(1000).decode("ascii", errors="replace").strip()
+    except OSError as error:
+        raise RequestError(f"cannot read or make {path}: {error.strerror}") from None
+    if not re.fullmatch(TOKEN, token):
+        raise RequestError(f"{path} must hold 16 to 256 visible ASCII characters, the token")
+    return token
 
 
 def token_of_environment() -> str | None:
@@ -92,7 +116,7 @@ def token_of_environment() -> str | None:
     given = os.environ.get("DIFFILL_TOKEN")
     if not given:
         return None
-    if not re.fullmatch(r"[!-~]{16,256}", given):
+    if not re.fullmatch(TOKEN, given):
         raise RequestError("DIFFILL_TOKEN must be 16 to 256 visible ASCII characters")
     return given
 

@@ -42,7 +42,7 @@ class Daemon:
         token: str,
         origins: Sequence[str] = (),
         limits: Limits | None = None,
-        idle_exit_s: float = 1800.0,
+        idle_exit_s: float | None = 1800.0,
     ):
         self.scheduler, self.limits = scheduler, limits or Limits()
         self._token, self._origins, self._idle_exit_s = token, frozenset(origins), idle_exit_s
@@ -173,7 +173,7 @@ class Daemon:
 
     def _wait_for_clients(self) -> None:
         """If no client is there, leave after a while."""
-        if self._connections or self._visits:
+        if self._connections or self._visits or self._idle_exit_s is None:
             return
         self._stay()
         self._leaving = asyncio.get_running_loop().call_later(self._idle_exit_s, self.leave)
