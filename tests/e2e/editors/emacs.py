@@ -11,7 +11,7 @@ from typing import Any
 PATIENCE = 60  # seconds until a test that waits for something gives up
 INIT = """
 (setq make-backup-files nil create-lockfiles nil auto-save-default nil inhibit-message t
-      enable-local-variables :safe vc-handled-backends nil)
+      enable-local-variables :safe)
 (require 'json)
 (require 'cl-lib)
 (defun step (code answer)
@@ -56,7 +56,8 @@ class Emacs:
     def lisp(self, code: str) -> Any:
         """What a form of Lisp returns; AssertionError with its message where it fails."""
         step, answer = self.folder / "step.el", self.folder / "answer.json"
-        step.write_text(f"(progn {code})", encoding="utf-8")
+        here = "(with-current-buffer (window-buffer (selected-window))"  # not the server's own
+        step.write_text(f"{here} {code})", encoding="utf-8")
         answer.unlink(missing_ok=True)
         command = ["emacsclient", "-s", self.address, "--eval", f'(step "{step}" "{answer}")']
         done = subprocess.run(
@@ -66,6 +67,13 @@ class Emacs:
         told = json.loads(answer.read_text(encoding="utf-8"))
         assert told["done"], told["result"]
         return told["result"]
+
+    def until(self, condition: str) -> None:
+        """Wait until a form of Lisp holds, Emacs being idle between the questions: what waits for that goes on."""
+        deadline = time.monotonic() + PATIENCE
+        while not self.lisp(condition):
+            assert time.monotonic() < deadline, f"waited in vain for {condition}"
+            time.sleep(0.1)
 
     def quit(self) -> None:
         """End it; nothing is saved."""

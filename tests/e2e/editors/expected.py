@@ -99,6 +99,29 @@ def after_command(plain: Editor, text: str, command: str, task: dict[str, Any] |
     return apply_edits(text, edits_of(plain, text, command, task))
 
 
+REWRITABLE = (
+    'label = "👩‍🚀 " + name; total = len(items)',
+    'label = "👩‍🚀", len(items)',
+    'label = "👩‍🚀"; items = [name for name in items]',
+    'label = "👩‍🚀"; print(name, items)',
+)
+
+
+def rewritten(plain: Editor) -> tuple[str, int, int, str]:
+    """A text, the offsets of its second line behind the indentation, and the text with that line written anew."""
+    for line in REWRITABLE:
+        text = f"def named(name, items):\n    {line}\n    return label, items\n"
+        start = text.index(line)
+        units = len(line.encode("utf-16-le")) // 2
+        span = {"start": {"line": 1, "character": 4}, "end": {"line": 1, "character": 4 + units}}
+        try:
+            wanted = after_command(plain, text, "diffill.regenerateSelection", {"range": span})
+        except RequestFailed:
+            continue  # filtered
+        return text, start, start + len(line), wanted
+    raise AssertionError("the model writes none of these lines anew")
+
+
 # Where a suggestion may come by itself: the bar is the cursor, the character before it the last one typed.
 TYPED = (
     "import os\nimport sys\n\n\ndef main():\n    path = os.|\n",

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from expected import ROOT, STYLES, after_command, configuration, edits_of, sketched, suggested
+from expected import ROOT, STYLES, after_command, configuration, edits_of, rewritten, sketched, suggested
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from neovim import Neovim
@@ -170,12 +170,11 @@ def test_the_commands_of_the_page_work(neovim, plain, tmp_path, sketch, style):
 
 
 def test_lines_are_written_anew_behind_wide_characters(neovim, plain, tmp_path):
-    text = 'def named(name, items):\n    label = "👩‍🚀 " + name; total = len(items)\n    return label, total\n'
-    whole = {"start": {"line": 1, "character": 0}, "end": {"line": 1, "character": 100000}}
+    text, _, _, wanted = rewritten(plain)
     path = write(tmp_path, text)
     neovim.edit(path)
     change(neovim, "vim.cmd('2DiffillRegenerate strong')")
-    assert path.read_bytes() == after_command(plain, text, "diffill.regenerateSelection", {"range": whole}).encode()
+    assert path.read_bytes() == wanted.encode()
 
 
 def test_typing_overtakes_an_edit(neovim, plain, tmp_path, sketch):
