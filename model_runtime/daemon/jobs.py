@@ -24,6 +24,7 @@ class Job:
     on_frame: Callable[[dict[str, Any]], None] | None = None
     number: int = 0
     until: float | None = None  # of the event loop's clock
+    draft: str = ""  # of a kept answer that typing contradicted, what may still hold
     timer: asyncio.TimerHandle | None = field(default=None, repr=False)
 
     @property

@@ -2,7 +2,8 @@
 
 An entry is found by model, options, holes and the text around them. Where a request has one hole, the text before it is
 looked up by its length and digest, so that a request whose prefix has grown by the beginning of a kept fill finds that
-fill: what is left of it is the answer. The texts of requests are kept as digests only.
+fill: what is left of it is the answer. Where it has grown by something else, the fill behind the token that was
+contradicted can be a draft for a new one (`engine/drafts.py`). The texts of requests are kept as digests only.
 """
 
 from __future__ import annotations
@@ -47,19 +48,7 @@ class Results:
         """The kept answer to a request, or what is left of one after typing; None asks for a fill."""
         if request.cache == "off":
             return None
-        group, prefix = split(model, request)
-        known = sorted(self._groups.get(group, ()), key=lambda key: key[1])
-        matching: list[Key] = []
-        digest, done = hashlib.sha256(), 0
-        for key in known:
-            if key[1] > len(prefix):
-                break
-            digest.update(prefix[done : key[1]].encode())
-            done = key[1]
-            if digest.digest() == key[2]:
-                matching.append(key)
-        for key in reversed(matching):  # the longest prefix first: the exact one, if it is kept
-            typed = prefix[key[1] :]
+        for key, typed in self._before(model, request):
             result = self._entries[key].result
             left = after_typing(result, typed) if typed else result
             if left is None:
@@ -69,6 +58,18 @@ class Results:
             return dataclasses.replace(left, timing_ms={"load": 0.0, "encode": 0.0, "denoise": 0.0, "total": 0.0})
         self.misses += 1
         return None
+
+    def draft(self, model: str, request: FillRequest | RewriteRequest) -> str:
+        """What may still hold of the nearest kept answer that typing contradicts: all behind the contradicted token."""
+        if request.cache == "off":
+            return ""
+        for key, typed in self._before(model, request):
+            fill = self._entries[key].result.holes[0]
+            agreed = next((n for n, pair in enumerate(zip(fill.text, typed, strict=False)) if pair[0] != pair[1]), None)
+            if agreed is None:  # the whole answer was typed, and more
+                return ""
+            return next((fill.text[token.end :] for token in fill.tokens if token.end > agreed), "")
+        return ""
 
     def keep(self, model: str, request: FillRequest | RewriteRequest, result: FillResult) -> None:
         """Keep an answer, unless it was cut short or the request wants no cache."""
@@ -96,6 +97,21 @@ class Results:
             "typed": self.typed,
             "misses": self.misses,
         }
+
+    def _before(self, model: str, request: FillRequest | RewriteRequest) -> list[tuple[Key, str]]:
+        """Kept answers to what the request was before something was typed, and what was; the least typed first."""
+        group, prefix = split(model, request)
+        known = sorted(self._groups.get(group, ()), key=lambda key: key[1])
+        matching: list[tuple[Key, str]] = []
+        digest, done = hashlib.sha256(), 0
+        for key in known:
+            if key[1] > len(prefix):
+                break
+            digest.update(prefix[done : key[1]].encode())
+            done = key[1]
+            if digest.digest() == key[2]:
+                matching.append((key, prefix[key[1] :]))
+        return matching[::-1]
 
     def _drop(self, key: Key) -> None:
         """Forget one entry, if it is kept."""

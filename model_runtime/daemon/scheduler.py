@@ -36,6 +36,7 @@ class Scheduler:
         idle_unload_s: float = 600.0,
         results: Results | None = None,
         max_waiting: int = MAX_WAITING,
+        drafts: bool = False,
     ):
         self.model = model
         self.results = Results() if results is None else results
@@ -45,7 +46,7 @@ class Scheduler:
         self.figures = Figures()
         self.policy: str | None = None  # what "auto" means for the length with the daemon's model, once it was seen
         self._host = Host(self, make_worker, lambda progress: self.on_progress(progress))
-        self._idle_unload_s, self._max_waiting = idle_unload_s, max_waiting
+        self._idle_unload_s, self._max_waiting, self._drafts = idle_unload_s, max_waiting, drafts
         self._wanted: list[tuple[str, asyncio.Future[float]]] = []  # asked for by `load`
         self._running: Job | None = None
         self._turns = Turns()
@@ -78,6 +79,8 @@ class Scheduler:
             if request.deadline_ms is not None:
                 job.until = loop.time() + request.deadline_ms / 1000
                 job.timer = loop.call_at(job.until, self._out_of_time, job)
+            if self._drafts:
+                job.draft = self.results.draft(job.model, request)
             self._turns.add(job)
             self._advance()
         return job
@@ -160,7 +163,7 @@ class Scheduler:
             request["deadline_ms"] = max(1.0, (job.until - asyncio.get_running_loop().time()) * 1000)
         self._running = job
         kind = "fill" if isinstance(job.request, FillRequest) else "rewrite"
-        self._host.send({"do": kind, "job": job.number, "request": request})
+        self._host.send({"do": kind, "job": job.number, "request": request, "draft": job.draft})
 
     def _end(self, job: Job, how: str, result: FillResult | None) -> None:
         """Give a job its answer (none: it is cancelled), and take it from wherever it is."""

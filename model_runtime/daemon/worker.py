@@ -38,7 +38,7 @@ class Model(Protocol):
     """What a worker runs: an Engine, or what a test puts in its place."""
 
     def stream(
-        self, request: FillRequest | RewriteRequest, cancel: threading.Event
+        self, request: FillRequest | RewriteRequest, cancel: threading.Event, draft: str
     ) -> Iterator[Frame | FillResult]: ...
 
 
@@ -71,7 +71,7 @@ def work(load: Loader, source: BinaryIO, sink: BinaryIO) -> None:
             if model is None:
                 raise ModelError("no model is loaded")
             kind: type[FillRequest | RewriteRequest] = FillRequest if job["do"] == "fill" else RewriteRequest
-            for message in model.stream(from_json(kind, job["request"], "request"), cancels[number]):
+            for message in model.stream(from_json(kind, job["request"], "request"), cancels[number], job["draft"]):
                 name = "frame" if isinstance(message, Frame) else "result"
                 send(sink, {"job": number, name: to_json(message)})
         except Exception as error:

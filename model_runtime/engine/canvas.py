@@ -28,7 +28,7 @@ class Cell:
     """A place in a hole: masked (token None), or settled with the probability and the step of its revealing.
 
     `guess` is the best token of the last step, used for what a deadline leaves masked. `only` are the token ids
-    allowed here, where a known piece of text must be kept.
+    allowed here, where a known piece of text must be kept. `draft` is the token that an earlier fill had here.
     """
 
     token: int | None = None
@@ -37,6 +37,7 @@ class Cell:
     guess: int | None = None
     guess_confidence: float = 0.0
     only: tuple[int, ...] | None = None
+    draft: int | None = None
 
 
 @dataclass

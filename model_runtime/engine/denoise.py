@@ -112,11 +112,8 @@ def denoise(
     options, facts = settings.options, backend.facts
     resizing = tuple(i for i in (facts.expand_id, facts.delete_id) if i is not None)
     while canvas.masked():
-        if settings.cancel is not None and settings.cancel.is_set():
-            outcome.end = "cancelled"
-            return
-        if settings.deadline is not None and time.perf_counter() >= settings.deadline:
-            outcome.end = "deadline"
+        if end := out_of_time(settings):
+            outcome.end = end
             return
         steps_left = None if options.steps is None else max(1, options.steps - outcome.steps)
         layout = lay_out(canvas, facts)
@@ -137,6 +134,7 @@ def denoise(
             rng=settings.rng,
             holes_R=np.array([n for _, n, _ in layout.masked]),
             distance_R=distances(layout) if settings.policy == "expand" else None,
+            drafts_R=np.array([-1 if cell.draft is None else cell.draft for _, _, cell in layout.masked]),
             resizing=resizing,
         )
         # from the right, so that what a reveal removes lies behind those still to come
@@ -157,6 +155,14 @@ def denoise(
         yield
     if any(hole.wanted_more for hole in canvas.holes):
         outcome.end = "max_tokens"
+
+
+def out_of_time(settings: Settings) -> End | None:
+    """Whether a fill has to stop before its next step, and why."""
+    if settings.cancel is not None and settings.cancel.is_set():
+        return "cancelled"
+    late = settings.deadline is not None and time.perf_counter() >= settings.deadline
+    return "deadline" if late else None
 
 
 def keep_guesses(candidates: Candidates, layout: Layout, resizing: tuple[int, ...], step: int) -> None:

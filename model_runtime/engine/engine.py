@@ -21,6 +21,7 @@ from model_runtime.engine.cache import ContextCache
 from model_runtime.engine.candidates import enough, variants
 from model_runtime.engine.canvas import Canvas, add_masks, build_canvas, frame, hole_fill
 from model_runtime.engine.denoise import Bans, Cancel, Outcome, Settings, denoise
+from model_runtime.engine.drafts import lay_draft
 from model_runtime.engine.expert import CountedExpert, Expert, local_tokens
 from model_runtime.engine.kept import LIMIT, KeptContext
 from model_runtime.engine.lengths import (
@@ -92,9 +93,9 @@ class Engine:
         expert = Expert.load(counts) if counts.is_file() else None
         return cls(loaded, tokenizer, (time.perf_counter() - start) * 1000, expert, keep_bytes)
 
-    def fill(self, request: FillRequest | RewriteRequest, cancel: Cancel | None = None) -> FillResult:
+    def fill(self, request: FillRequest | RewriteRequest, cancel: Cancel | None = None, draft: str = "") -> FillResult:
         """Fill every hole of the request, all in one canvas; RequestError if the request cannot be served."""
-        for message in self.stream(request, cancel):
+        for message in self.stream(request, cancel, draft):
             if isinstance(message, FillResult):
                 return message
         raise AssertionError("a stream ends with a result")
@@ -104,11 +105,12 @@ class Engine:
         return self.fill(request, cancel)
 
     def stream(
-        self, request: FillRequest | RewriteRequest, cancel: Cancel | None = None
+        self, request: FillRequest | RewriteRequest, cancel: Cancel | None = None, draft: str = ""
     ) -> Iterator[Frame | FillResult]:
         """Yield a Frame after each denoising step if the request wants frames, and the result last.
 
-        Where several candidates are made (probed lengths, alternatives), frames show each in turn.
+        Where several candidates are made (probed lengths, alternatives), frames show each in turn. `draft` is text that
+        an earlier fill of the hole ended with and that may still hold: for one hole that can grow (`drafts.py`).
         """
         start = time.perf_counter()
         request.check()
@@ -131,7 +133,10 @@ class Engine:
         made: list[Made] = []
         for variant in variants(request, lengths, policy == "probe"):
             canvas = copy.deepcopy(empty)
-            start_holes(canvas.holes, list(variant.lengths), request.max_tokens)
+            if draft and policy == "expand" and starts is None and len(canvas.holes) == 1 and not made:
+                lay_draft(canvas.holes[0], self.tokenizer.encode(draft), request.max_tokens)
+            else:
+                start_holes(canvas.holes, list(variant.lengths), request.max_tokens)
             rng = np.random.default_rng(variant.seed)
             settings = Settings(request, policy, variant.temperature, deadline, cancel, rng, counted)
             outcome = Outcome()

@@ -1,7 +1,7 @@
 """Which masks are revealed in a step, from the candidates that a backend returned. numpy only.
 
 - `threshold` reveals every mask whose probability reaches a bound, at least one a step in every hole (Fast-dLLM, arXiv
-  2505.22618).
+  2505.22618). Where the token of an earlier fill is the best candidate again, half of that is enough (`drafts.py`).
 - `maskgit_plus`, `topk_margin`, `entropy` reveal the surest few by probability, by the gap between the two best, by
   negative entropy; as many a step as the number of steps asks for.
 - `origin` reveals each mask with the same probability, in random order.
@@ -24,6 +24,7 @@ from model_runtime.backends.interface import Candidates
 # In a hole that looks for its size, a mask that is revealed for want of a surer one counts this much less for each mask
 # before it: what stands far from known text may still have to go (position-aware, as in PC-Sampler, arXiv 2508.13021).
 LEFT_BIAS = 0.4
+DRAFT_SHARE = 0.5  # of the threshold that a token must reach which stood there before
 RESIZE_SURE = 0.7  # a mask becomes two, or goes away, only when that is this probable
 
 
@@ -75,6 +76,7 @@ def reveals(
     resizing: tuple[int, ...] = (),
     holes_R: np.ndarray | None = None,
     distance_R: np.ndarray | None = None,
+    drafts_R: np.ndarray | None = None,
 ) -> list[Reveal]:
     """The reveals of one step over all masked rows (batch 1), at least one.
 
@@ -82,8 +84,9 @@ def reveals(
     sure (RESIZE_SURE): early in a fill these ids are likely everywhere and certain nowhere.
 
     `holes_R` is the number of the hole that each row belongs to, `distance_R` how many masks of it stand before, given
-    where holes look for their size (LEFT_BIAS). `steps_left` counts this step; none means as many
-    steps as the sampler needs: for `threshold` until all is sure, for the others one mask a step.
+    where holes look for their size (LEFT_BIAS); `drafts_R` the token that an earlier fill had there, or -1.
+    `steps_left` counts this step; none means as many steps as the sampler needs: for `threshold` until all is sure, for
+    the others one mask a step.
     """
     ids_RA, log_probs_RA = candidates.ids_BRA[0], candidates.log_probs_BRA[0]
     rows = len(ids_RA)
@@ -105,7 +108,10 @@ def reveals(
         order_R = np.argsort(-order_by, kind="stable")
         chosen = order_R[: math.ceil(rows / steps_left) if steps_left is not None else int(sampler != "threshold")]
         if sampler == "threshold":
-            sure = np.flatnonzero(probability_R >= threshold)
+            bound_R = np.full(rows, threshold)
+            if drafts_R is not None:
+                bound_R[drafts_R == ids_RA[np.arange(rows), choice_R]] *= DRAFT_SHARE
+            sure = np.flatnonzero(probability_R >= bound_R)
             holes_R = np.zeros(rows, np.int64) if holes_R is None else holes_R
             if distance_R is not None:
                 order_R = np.argsort(-probability_R * LEFT_BIAS**distance_R, kind="stable")

@@ -1,7 +1,8 @@
 """A worker whose model does what the text of a request says; run as a process, it is the real worker with this model.
 
 `hold` goes on, a step at a time, until it is cancelled; `crash` ends the process; `memory` runs out of it; `bug` raises
-with the text in its message; anything else is filled with "ok", a frame a letter.
+with the text in its message; a request with a draft is filled with it, in brackets; anything else gets "ok", a
+frame a letter.
 """
 
 from __future__ import annotations
@@ -28,8 +29,11 @@ def result_for(request, text: str, end: str = "complete", steps: int = 2) -> Fil
 class FakeModel:
     """Streams without a model."""
 
-    def stream(self, request, cancel: threading.Event) -> Iterator[Frame | FillResult]:
+    def stream(self, request, cancel: threading.Event, draft: str) -> Iterator[Frame | FillResult]:
         text = request.text
+        if draft:
+            yield result_for(request, f"<{draft}>")
+            return
         if "crash" in text:
             os._exit(3)
         if "memory" in text:

@@ -86,6 +86,39 @@ def test_what_contradicts_the_answer_or_takes_all_of_it_asks_for_a_new_fill():
     assert (results.hits, results.typed, results.misses) == (0, 0, 3)
 
 
+@pytest.mark.parametrize(
+    ("typed", "draft"),
+    [
+        ("x", "dth"),
+        ("wo", "dth"),
+        ("wix", "h"),
+        ("widx", "h"),
+        ("widtx", ""),
+        ("widthx", ""),
+        ("width", ""),
+        ("wi", ""),
+    ],
+)
+def test_behind_the_contradicted_token_is_what_may_still_hold(typed, draft):
+    results = kept("width")
+    assert results.draft("m", request(f"a{typed}b", 1 + len(typed))) == draft
+    assert results.draft("m", request(f"a{typed}b", 1 + len(typed), cache="off")) == ""
+
+
+def test_what_was_not_asked_before_has_no_draft():
+    results = kept("width")
+    assert results.draft("m", request("cxb", 2)) == ""
+    assert results.draft("other", request("axb", 2)) == ""
+    assert results.draft("m", FillRequest(text="axb", holes=[(0, 1), (2, 2)])) == ""
+    assert results.draft("m", RewriteRequest(text="axb", range=(0, 2))) == ""
+
+
+def test_the_nearest_answer_gives_the_draft():
+    results = kept("width")
+    results.keep("m", request("axb", 2), fill("height", 2))
+    assert results.draft("m", request("axyb", 3)) == "ight"
+
+
 def test_an_alternative_that_agrees_takes_the_place_of_an_answer_that_does_not():
     found = kept("width", "height", "wide").find("m", request("ahb", 2))
     assert ([hole.text for hole in found.holes], found.alternatives) == (["eight"], [])

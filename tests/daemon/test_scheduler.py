@@ -323,3 +323,18 @@ def test_unload_is_refused_at_work_and_close_answers_what_is_pending():
                 await pending.answer
 
     run(scene())
+
+
+@pytest.mark.parametrize("drafts", [False, True])
+def test_what_typing_contradicts_becomes_a_draft_if_that_is_wanted(drafts):
+    async def scene():
+        scheduler, worker = await ready(drafts=drafts)
+        first = scheduler.submit(FillRequest(text="a", holes=[(1, 1)]), (1, None))
+        worker.finish("width")
+        assert (await first.answer).holes[0].text == "width"
+        for text, options in (("ax", {}), ("axy", {"cache": "off"}), ("bx", {})):
+            scheduler.submit(FillRequest(text=text, holes=[(len(text), len(text))], **options), (1, None))
+            worker.finish()
+        assert [told["draft"] for told in worker.told if told["do"] == "fill"][1:] == ["idth" if drafts else "", "", ""]
+
+    run(scene())

@@ -45,6 +45,19 @@ def test_fills_rewrites_and_frames():
     scene(play)
 
 
+def test_a_draft_reaches_the_model():
+    async def whole():
+        scheduler = Scheduler(make_worker=fake_process, drafts=True)
+        try:
+            assert (await scheduler.submit(request("x"), (1, None)).answer).holes[0].text == "ok"
+            typed = FillRequest(text="nx", holes=[(1, 1)])
+            assert (await scheduler.submit(typed, (1, None)).answer).holes[0].text == "<k>"
+        finally:
+            await scheduler.close()
+
+    run(whole())
+
+
 def test_a_cancel_stops_the_model_in_the_step_that_it_is_in():
     async def play(scheduler):
         stepped = asyncio.Event()

@@ -1,9 +1,11 @@
 """What is kept between keystrokes, and what that costs: answers compared with those of fills that begin anew.
 
-    python -m training.evaluation.keystrokes context|start --count 200
+    python -m training.evaluation.keystrokes context|start|drafts --count 200
 
 - `context`: lines of three real files are typed key by key, and each key asks for a line, as an editor does. An engine
   that keeps the encoding of context answers beside one that encodes it anew at every key; and each fills lines.
+- `drafts`: lines are typed key by key; where a key contradicts the suggestion, a fill that starts from the rest of the
+  suggestion is compared with one that does not.
 - `start`: exact match with a first line of context that moves in steps, and with one that moves at every key.
 
 Tables are Markdown; the last line of the output is JSON for machines.
@@ -20,6 +22,7 @@ from unittest import mock
 
 from rich.console import Console
 
+from model_runtime.daemon.results import Results
 from model_runtime.engine import context
 from model_runtime.engine.engine import Engine
 from model_runtime.engine.kept import LIMIT
@@ -47,7 +50,7 @@ FILES = (
 )
 LINES = 5  # typed in each file
 TOKENS = 48  # of a line, as the language server asks
-COUNTS = {"context": 200, "start": 400}
+COUNTS = {"context": 200, "start": 400, "drafts": 60}
 
 
 def typed_requests(text: str, lines: int) -> Iterator[FillRequest]:
@@ -147,11 +150,64 @@ def run_start(engine: Engine, options: argparse.Namespace, console: Console) -> 
     return {"starts": rows}
 
 
+def run_drafts(engine: Engine, options: argparse.Namespace, console: Console) -> Report:
+    """Fills with and without a draft at every key that contradicts the last suggestion."""
+    holes = read_holes(options, options.count, "line")
+    rows: dict[str, list[tuple[bool, float, int, int, float]]] = {"without a draft": [], "with a draft": []}
+    for hole in progress(holes, "drafts"):
+        results = Results()
+        for at in range(hole.start, hole.end):
+            text = hole.text[:at] + hole.suffix
+            request = FillRequest(text=text, holes=[(at, at)], max_lines=1, max_tokens=TOKENS, language="python")
+            if results.find("", request) is not None:
+                continue
+            plain = engine.fill(request)
+            if draft := results.draft("", request):
+                truth = hole.text[at : hole.end]
+                for name, result in zip(rows, (plain, engine.fill(request, draft=draft)), strict=True):
+                    rows[name].append(
+                        (*likeness(result.holes[0].text, truth), result.steps, result.timing_ms["denoise"])
+                    )
+            results.keep("", request, plain)
+    found: Report = {}
+    for name, row in rows.items():
+        right, similar, ahead, steps, ms = zip(*row, strict=True)
+        found[name] = {
+            **exact(right),
+            "similarity": statistics.fmean(similar),
+            "right_ahead_mean": statistics.fmean(ahead),
+            "steps_mean": statistics.fmean(steps),
+            "denoise_ms_median": statistics.median(ms),
+        }
+    lines = [
+        (
+            name,
+            share(row, "exact"),
+            f"{100 * row['similarity']:.1f}",
+            f"{row['right_ahead_mean']:.2f}",
+            f"{row['steps_mean']:.2f}",
+            f"{row['denoise_ms_median']:.0f}",
+        )
+        for name, row in found.items()
+    ]
+    print_table(("fill", "exact %", "similar %", "right characters ahead", "steps", "denoise ms"), lines, console)
+    say(f"{len(rows['with a draft'])} contradictions in {len(holes)} lines.\n", console)
+    return {"contradictions": len(rows["with a draft"]), "fills": found}
+
+
+def likeness(text: str, truth: str) -> tuple[bool, float, int]:
+    """Whether a fill is exact, its similarity, and how many characters are right before the first wrong one."""
+    ahead = next((n for n, pair in enumerate(zip(text, truth, strict=False)) if pair[0] != pair[1]), None)
+    right = min(len(text), len(truth)) if ahead is None else ahead
+    return metrics.exact_match(text, truth), metrics.edit_similarity(text, truth), right
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit status."""
     runs: dict[str, Callable[[Engine, argparse.Namespace, Console], Report]] = {
         "context": run_context,
         "start": run_start,
+        "drafts": run_drafts,
     }
     parser = argparse.ArgumentParser(
         prog="python -m training.evaluation.keystrokes", description=str(__doc__).split("\n")[0]
