@@ -55,7 +55,7 @@ def get(summary: str, schema: dict[str, Any], media: str = "application/json") -
 
 def post(summary: str, kind: type, answer: dict[str, Any]) -> dict[str, Any]:
     """A POST operation: JSON in; JSON or, where `stream` is true, server-sent events out."""
-    content = {"application/json": {"schema": answer}, "text/event-stream": {"schema": TEXT}}
+    content = {"application/json": {"schema": answer}, "text/event-stream": {"schema": EVENT}}
     return {
         "summary": summary,
         "requestBody": {"required": True, "content": {"application/json": {"schema": schema_of(kind)}}},
@@ -82,6 +82,7 @@ def listed(items: dict[str, Any]) -> dict[str, Any]:
     return {"type": "array", "items": items}
 
 
+EVENT = exactly(data=TEXT)  # the data is a JSON object, or OpenAI's last word
 ERROR = exactly(error=exactly(code=COUNT, message=TEXT, type=TEXT))
 HEALTH = exactly(status=TEXT)
 TIMINGS = exactly(
