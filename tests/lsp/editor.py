@@ -75,7 +75,7 @@ class Editor:
     """A running server and what it said; `settings` is what it gets when it asks for them."""
 
     def __init__(self, name: str, environment: dict[str, str], **started: Any):
-        self.capabilities = EDITORS[name]
+        self.capabilities = started.pop("capabilities", EDITORS[name])
         self.settings: Any = started.pop("settings", None)
         self.process = subprocess.Popen(
             [sys.executable, "-m", "model_runtime", "lsp"],
