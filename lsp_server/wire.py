@@ -27,7 +27,13 @@ class Protocol(LanguageServerProtocol):
         super().__init__(*args, **kwargs)
 
     def encoding(self) -> str:
-        """The units of columns that were agreed on. No property: pygls looks at each of them before there is one."""
+        """The units of columns that were agreed on. No property: pygls looks at each of them before there is one.
+
+        lsp-mode before 10 agrees on nothing and counts characters, whatever the protocol takes for granted.
+        """
+        general = self._server.client_capabilities.general
+        if self.client == "emacs" and not (general and general.position_encodings):
+            return "utf-32"
         agreed = self.workspace.position_encoding
         return str(getattr(agreed, "value", agreed))
 

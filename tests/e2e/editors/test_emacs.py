@@ -59,7 +59,9 @@ LSP_MODE = Client(
 CLIENTS = {
     "eglot": EGLOT,
     "lsp-mode": LSP_MODE,
-    "newer lsp-mode": Client(**{**vars(LSP_MODE), "newer": True}),
+    "newer lsp-mode": Client(
+        **{**vars(LSP_MODE), "newer": True, "extra": f"{LSP_MODE.extra}(require 'lsp-inline-completion)"}
+    ),  # as the package's autoloads have it, which an unpacked one lacks
 }
 
 
