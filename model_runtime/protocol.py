@@ -36,7 +36,7 @@ class OutOfMemory(ModelError):
 class Options:
     """What a fill and a rewrite have in common; the defaults are the product's."""
 
-    length: str = "auto"  # "auto" | "expand" | "probe" | "fixed:N"
+    length: str = "auto"  # "auto" | "expand" | "search" | "probe" | "fixed:N"
     max_tokens: int = 128  # a hole
     max_lines: int | None = None
     steps: int | None = None  # none: as the sampler needs
@@ -56,8 +56,8 @@ class Options:
 
     def check_options(self) -> None:
         """Raise RequestError with one sentence for the first option out of its range."""
-        if not re.fullmatch(r"auto|expand|probe|fixed:[1-9][0-9]{0,5}", self.length):
-            raise RequestError(f"length is auto, expand, probe or fixed:N (N from 1), not {self.length!r}")
+        if not re.fullmatch(r"auto|expand|search|probe|fixed:[1-9][0-9]{0,5}", self.length):
+            raise RequestError(f"length is auto, expand, search, probe or fixed:N (N from 1), not {self.length!r}")
         if self.sampler not in SAMPLERS:
             raise RequestError(f"sampler is one of {', '.join(SAMPLERS)}, not {self.sampler!r}")
         if self.cache not in ("on", "off"):
@@ -171,12 +171,14 @@ class FrameHole:
     """A hole while it settles: masks show as U+2591, `settled` are the ranges of `text` that are revealed.
 
     `start` and `end` are the hole's range in the request's text; a rewrite opens parts that only the engine knows.
+    `tokens` are what is revealed, token by token; their offsets count in this `text`.
     """
 
     text: str
     settled: list[Span]
     start: int = 0
     end: int = 0
+    tokens: list[TokenInfo] = field(default_factory=list)
 
 
 @dataclass

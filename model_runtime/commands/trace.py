@@ -98,10 +98,8 @@ def trace_lines(messages: Iterator[Frame | FillResult]) -> FillResult:
 def trace_live(
     messages: Iterator[Frame | FillResult], request: FillRequest | RewriteRequest, source: Source, color: str
 ) -> FillResult:
-    """Redraw the holes at every step on the terminal of stderr, masks dim; return the result.
-
-    The last picture shows every token in the colour of its confidence, which frames do not carry.
-    """
+    """Redraw the holes at every step on the terminal of stderr, masks dim, tokens in the colour of their confidence;
+    return the result."""
     from rich.console import Console
     from rich.live import Live
 
@@ -115,9 +113,9 @@ def trace_live(
         for message in messages:
             if isinstance(message, FillResult):
                 titles = hole_titles(source, [hole.start for hole in message.holes])
-                live.update(picture("done", titles, [by_confidence(hole) for hole in message.holes]), refresh=True)
+                live.update(picture("done", titles, [shaded(hole, "") for hole in message.holes]), refresh=True)
                 return message
-            bodies = [settling(hole) for hole in message.holes]
+            bodies = [shaded(hole, "dim") for hole in message.holes]
             titles = titles or [f"part {n}" for n in range(1, len(bodies) + 1)]
             live.update(picture(f"step {message.step}/{message.steps}", titles, bodies), refresh=True)
     raise AssertionError("a stream ends with its result")
@@ -139,23 +137,14 @@ def picture(title: str, titles: list[str], bodies: list[Text]) -> RenderableType
     return Group(*parts)
 
 
-def settling(hole: FrameHole) -> Text:
-    """Return a hole on its way: what is settled as it is, masks dim."""
-    pieces, position = [], 0
-    for start, end in sorted(hole.settled):
-        pieces += [(hole.text[position:start], "dim"), (hole.text[start:end], "")]
-        position = end
-    return styled([*pieces, (hole.text[position:], "dim")])
-
-
-def by_confidence(hole: HoleFill) -> Text:
-    """Return a filled hole, every token in the colour of its confidence."""
+def shaded(hole: FrameHole | HoleFill, rest: str) -> Text:
+    """Return a hole, every settled token in the colour of its confidence and what is no token in the style `rest`."""
     pieces, position = [], 0
     for token in hole.tokens:
         shade = next(color for least, color in SHADES if token.confidence >= least)
-        pieces += [(hole.text[position : token.start], ""), (hole.text[token.start : token.end], shade)]
+        pieces += [(hole.text[position : token.start], rest), (hole.text[token.start : token.end], shade)]
         position = token.end
-    return styled([*pieces, (hole.text[position:], "")])
+    return styled([*pieces, (hole.text[position:], rest)])
 
 
 def styled(pieces: list[tuple[str, str]]) -> Text:

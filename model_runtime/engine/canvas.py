@@ -160,16 +160,7 @@ def hole_fill(
     head, tail = known_lengths(hole, pieces[0], pieces[-1]) if pieces else (0, 0)
     data = b"".join(pieces)
     text, spans = decode_tokens(data, pieces, head, len(data) - tail)
-    infos: list[TokenInfo] = []
-    for (_, confidence, step), (start, end) in zip(tokens, spans, strict=True):
-        if start == end:
-            continue
-        if infos and infos[-1].end > start:  # they share a character
-            infos[-1].end = max(infos[-1].end, end)
-            infos[-1].confidence = min(infos[-1].confidence, confidence)
-            infos[-1].step = max(infos[-1].step, step)
-        else:
-            infos.append(TokenInfo(start, end, confidence, step))
+    infos = token_infos(tokens, spans)
     if max_lines is not None:
         text, infos = cut_lines(text, infos, max_lines)
     if line_end != "\n":
@@ -177,6 +168,21 @@ def hole_fill(
     logs = [math.log(max(info.confidence, 1e-12)) for info in infos]
     confidence = math.exp(sum(logs) / len(logs)) if logs else 0.0
     return HoleFill(hole.start, hole.end, text, confidence, policy, infos)
+
+
+def token_infos(tokens: list[tuple[int, float, int]], spans: list[Span]) -> list[TokenInfo]:
+    """(token, confidence, step) and the characters of each; tokens that share a character become one."""
+    infos: list[TokenInfo] = []
+    for (_, confidence, step), (start, end) in zip(tokens, spans, strict=True):
+        if start == end:
+            continue
+        if infos and infos[-1].end > start:
+            infos[-1].end = max(infos[-1].end, end)
+            infos[-1].confidence = min(infos[-1].confidence, confidence)
+            infos[-1].step = max(infos[-1].step, step)
+        else:
+            infos.append(TokenInfo(start, end, confidence, step))
+    return infos
 
 
 def decode_tokens(data: bytes, pieces: list[bytes], start: int, end: int) -> tuple[str, list[Span]]:
@@ -239,23 +245,25 @@ def frame(canvas: Canvas, tokenizer: TextTokenizer, facts: ModelFacts, step: int
     """How the holes look now: settled text, and one light block a masked cell."""
     holes = []
     for hole in canvas.holes:
-        shown, settled, run = "", [], b""
-        cells = hole.cells
-        for n, cell in enumerate([*cells, None]):
-            if cell is not None and cell.token is not None:
-                piece = tokenizer.token_bytes[cell.token]
-                if n == 0 and hole.head and piece.startswith(hole.head):
-                    piece = piece[len(hole.head) :]
-                if n == len(cells) - 1 and hole.tail and piece.endswith(hole.tail):
-                    piece = piece[: len(piece) - len(hole.tail)]
-                run += piece
+        shown = FrameHole("", [], hole.start, hole.end)
+        for masked, cells in itertools.groupby(enumerate(hole.cells), lambda numbered: numbered[1].token is None):
+            run = list(cells)
+            if masked:
+                shown.text += MASK_SHOWN * len(run)
                 continue
-            if run:
-                piece_text = written(run.decode(errors="ignore"), canvas.line_end)
-                if piece_text:
-                    settled.append((len(shown), len(shown) + len(piece_text)))
-                shown, run = shown + piece_text, b""
-            if cell is not None:
-                shown += MASK_SHOWN
-        holes.append(FrameHole(shown, settled, hole.start, hole.end))
+            tokens = [(cell.token, cell.confidence, cell.step) for _, cell in run if cell.token is not None]
+            pieces = [tokenizer.token_bytes[token] for token, _, _ in tokens]
+            data = b"".join(pieces)
+            # the known pieces at the hole's edges are text that stands there already
+            head, tail = known_lengths(hole, pieces[0], pieces[-1])
+            start = head if run[0][0] == 0 else 0
+            end = len(data) - (tail if run[-1][0] == len(hole.cells) - 1 else 0)
+            text, spans = decode_tokens(data, pieces, start, end)
+            text, infos = with_line_ends(text, token_infos(tokens, spans), canvas.line_end)
+            at = len(shown.text)
+            if text:
+                shown.settled.append((at, at + len(text)))
+            shown.tokens += [TokenInfo(at + one.start, at + one.end, one.confidence, one.step) for one in infos]
+            shown.text += text
+        holes.append(shown)
     return Frame(step, steps, holes)

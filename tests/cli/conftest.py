@@ -52,7 +52,8 @@ class FakeEngine:
         assert request.frames
         texts = self.answers(request)
         yield Frame(1, 2, [FrameHole("░" * len(text), []) for text in texts])
-        yield Frame(2, 2, [FrameHole(text[:1] + "░" * (len(text) - 1), [(0, 1)]) for text in texts])
+        first = [TokenInfo(0, 1, 0.9, 2)]
+        yield Frame(2, 2, [FrameHole(text[:1] + "░" * (len(text) - 1), [(0, 1)], tokens=first) for text in texts])
         yield self.fill(request, cancel)
 
     def ranges(self, request):

@@ -23,6 +23,7 @@ from model_runtime.engine.canvas import (
     settled_tokens,
 )
 from model_runtime.engine.context import between_tokens, first_tokens, last_tokens
+from model_runtime.protocol import TokenInfo
 
 LINES = st.lists(
     st.sampled_from(
@@ -301,7 +302,7 @@ def test_guesses_stand_in_for_masks_unless_they_are_no_text():
 def test_a_frame_shows_masks_as_light_blocks(tokenizer):
     area, value = tokenizer.encode("area")[0], tokenizer.encode("value")[0]
     holes = [
-        Hole(0, 0, [Cell(), Cell(area), Cell(value), Cell(), Cell()]),
+        Hole(0, 0, [Cell(), Cell(area, 0.9, 1), Cell(value, 0.4, 2), Cell(), Cell()]),
         Hole(1, 1, [Cell(area), Cell(), Cell(value)], b"ar", b"ue"),
         Hole(2, 2, []),
     ]
@@ -310,6 +311,9 @@ def test_a_frame_shows_masks_as_light_blocks(tokenizer):
     m = MASK_SHOWN
     assert [hole.text for hole in shown.holes] == [f"{m}areavalue{m}{m}", f"ea{m}val", ""]
     assert [hole.settled for hole in shown.holes] == [[(1, 10)], [(0, 2), (3, 6)], []]
+    assert shown.holes[0].tokens == [TokenInfo(1, 5, 0.9, 1), TokenInfo(5, 10, 0.4, 2)]
+    assert [(token.start, token.end) for token in shown.holes[1].tokens] == [(0, 2), (3, 6)]
+    assert shown.holes[2].tokens == []
 
 
 def test_half_a_character_is_not_shown(tokenizer):
@@ -323,3 +327,4 @@ def test_half_a_character_is_not_shown(tokenizer):
         cell.token = token
     (hole,) = frame(canvas, tokenizer, fake_facts(), 1, 9).holes
     assert (hole.text, hole.settled) == ("🙂", [(0, 1)])
+    assert [(token.start, token.end) for token in hole.tokens] == [(0, 1)]

@@ -165,6 +165,9 @@ def check_frames(request, frames, result):
                 assert set(hole.text[end:start]) <= {MASK_SHOWN}
                 end = stop
             assert set(hole.text[end:]) <= {MASK_SHOWN}
+            covered = [n for token in hole.tokens for n in range(token.start, token.end)]
+            assert covered == [n for start, stop in hole.settled for n in range(start, stop)]
+            assert all(0 <= token.confidence <= 1 and 1 <= token.step <= frame.step for token in hole.tokens)
     if not frames or request.max_lines is not None:
         return
     for shown, hole in zip(frames[-1].holes, result.holes, strict=True):
