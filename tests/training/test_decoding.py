@@ -210,8 +210,8 @@ class Scripted:
     def fill(self, request: FillRequest) -> FillResult:
         request.check()
         self.requests.append(request)
-        for _ in range(3):
-            self.backend.window("asked")
+        for segments in ([0, 0], [0, 0], [-1, -1], [-1, -1]):  # two chunks of context, two steps
+            self.backend.window(SimpleNamespace(segments_BW=np.array([segments])))
         texts = self.answers[request.alternatives if request.alternatives > 1 else request.length]
         fills = [[HoleFill(*request.holes[0], text=text, confidence=0.5, length_policy="")] for text in texts]
         return FillResult(fills[0], fills[1:], "complete", 2, "scripted", request.seed, {"total": 7.0})
@@ -251,7 +251,7 @@ def test_ranking_is_held_against_the_first_and_the_best(tokenizer, monkeypatch, 
             self.answers = {4: engines[truth], "auto": ["return"]}
             return super().fill(request)
 
-    monkeypatch.setattr(decoding.Engine, "load", lambda model, threads: Two(tokenizer, {}))
+    monkeypatch.setattr(decoding.Engine, "load", lambda model, threads, keep_bytes: Two(tokenizer, {}))
     monkeypatch.setattr(decoding, "read_holes", lambda *_: [HOLE, other])
     assert decoding.main(["ranking", "--count", "2", "--seed", "3"]) == 0
     out = capsys.readouterr().out
@@ -269,7 +269,7 @@ def test_ranking_is_held_against_the_first_and_the_best(tokenizer, monkeypatch, 
 def test_a_command_prints_tables_draws_and_ends_with_json(what, source, tokenizer, monkeypatch, capsys, tmp_path):
     engine, known = knowing_engine(tokenizer)
     engine.backend.wrong = (first_cell(known),)
-    monkeypatch.setattr(decoding.Engine, "load", lambda model, threads: engine)
+    monkeypatch.setattr(decoding.Engine, "load", lambda model, threads, keep_bytes: engine)
     monkeypatch.setattr(decoding, "read_holes", lambda *_: [HOLE])
     assert decoding.main([what, "--count", "1", "--source", source, "--out", str(tmp_path / "figures")]) == 0
     *lines, last = capsys.readouterr().out.splitlines()

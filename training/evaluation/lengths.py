@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from model_runtime.backends.interface import Backend, Window
+from model_runtime.backends.interface import HOLE, Backend, Window
 from model_runtime.engine.engine import Engine
 from model_runtime.protocol import FillRequest, FillResult
 from training.evaluation import metrics
@@ -20,13 +20,16 @@ POLICIES = ("fixed:64", "probe", "expand", "oracle")  # oracle: fixed, with the 
 
 
 class Counted:
-    """A backend that counts how often it is asked."""
+    """A backend that counts how often it is asked; context encoded in chunks, one after another, counts as one pass."""
 
     def __init__(self, backend: Backend):
         self.backend, self.facts, self.name, self.passes = backend, backend.facts, backend.name, 0
+        self._encoding = False
 
     def window(self, window: Window) -> Any:
-        self.passes += 1
+        encoding = not (window.segments_BW == HOLE).any()
+        self.passes += not (encoding and self._encoding)
+        self._encoding = encoding
         return self.backend.window(window)
 
     def keep(self, *arguments: Any) -> Any:
