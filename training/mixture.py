@@ -37,10 +37,10 @@ class Mixture:
     """Deals row numbers out to sources: phase by phase, in the shares of its weights."""
 
     def __init__(self, sizes: Mapping[str, int], phases: Sequence[Phase], rows_per_step: int, seed: int):
-        """`sizes`: rows of each source. No phases: all sources evenly."""
+        """`sizes`: rows of each source. No phases: every source by its size."""
         self.sizes, self.seed = dict(sizes), seed
         self.names = list(sizes)
-        phases = phases or [Phase(0, dict.fromkeys(self.names, 1.0))]
+        phases = phases or [Phase(0, {name: float(size) for name, size in sizes.items()})]
         self.starts = [phase.from_step * rows_per_step for phase in phases]
         totals = [sum(phase.weights.values()) for phase in phases]
         self.shares = [

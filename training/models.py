@@ -200,6 +200,11 @@ def token_ids(model: DreamModel, files: Files) -> TokenIds:
     )
 
 
+def special_ids(files: Files) -> list[int]:
+    """The ids whose meaning masked diffusion teaches."""
+    return sorted(i for token in {*ADDED, *BOS, EOS} if (i := files.id_of(token)) is not None)
+
+
 def rounded(size: int) -> int:
     """Rows of an embedding for `size` ids."""
     return -(-size // ROUND) * ROUND
@@ -210,6 +215,8 @@ def write_model(
 ) -> None:
     """Write weights, config and tokenizer in the public layout: Qwen2's of a causal model, else Dream's."""
     cast = {name: value.detach().to("cpu", dtype) for name, value in state.items()}
+    if model.config.tie_word_embeddings:
+        cast.pop("lm_head.weight", None)  # the embedding says it
     model.save_pretrained(folder, state_dict=cast, max_shard_size="5GB")
     (folder / "generation_config.json").unlink(missing_ok=True)
     config = json.loads((folder / "config.json").read_text()) | {"dtype": str(dtype).removeprefix("torch.")}

@@ -22,6 +22,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
+from torch.distributed.checkpoint.api import CheckpointException
 
 from model_runtime.models.dream import DreamModel
 from training import parallel, state
@@ -29,7 +30,7 @@ from training.checkpoints import begin_folder, commit_folder
 from training.errors import TrainingError
 from training.logs import forget_after
 from training.lora import add_adapters, merged_state
-from training.models import Files, write_model
+from training.models import Files, special_ids, write_model
 from training.recipe import as_plain, read_yaml, save_resolved
 from training.stages.recipe import FREE_TO_CHANGE, Optimizer, Schedule, StageRecipe
 
@@ -99,7 +100,8 @@ class Run:
                 block.compile()
         wrapped: nn.Module = model
         if recipe.lora is not None:
-            wrapped = add_adapters(model, recipe.lora, accelerator.device)
+            half = accelerator.mixed_precision == "bf16"
+            wrapped = add_adapters(model, recipe.lora, special_ids(files), accelerator.device, half)
         self.model = parallel.distribute(wrapped, accelerator, recipe.parallel).train()
         self.optimizer = make_optimizer(self.model, recipe.optimizer)
         self.stopping = False
@@ -162,7 +164,7 @@ class Run:
         if place.exists():
             return place
         fresh = place.with_name(place.name + ".new")
-        error: Exception | None = None
+        error: BaseException | None = None
         try:
             if self.main:
                 (begin_folder(place) / "trainer").mkdir()
@@ -171,7 +173,7 @@ class Run:
         self._agree(error, place)
         try:
             self._write(fresh)
-        except Exception as failed:
+        except (Exception, CheckpointException) as failed:  # the latter is none of Exception's
             error = failed
         self._agree(error, place)
         if self.main:
@@ -192,7 +194,7 @@ class Run:
             (fresh / "trainer" / "progress.json").write_text(json.dumps(asdict(self.progress)) + "\n")
             save_resolved(fresh / "recipe.yaml", self.recipe, self.facts)
 
-    def _agree(self, error: Exception | None, place: Path) -> None:
+    def _agree(self, error: BaseException | None, place: Path) -> None:
         """Raise on every process when saving failed on one."""
         failed = parallel.total(
             torch.tensor(float(error is not None), device=self.accelerator.device), self.accelerator
@@ -246,16 +248,19 @@ class Run:
                 raise TrainingError(f"{folder} was trained on other data: {name} has changed since")
 
 
-def reason(error: Exception | None) -> str:
+def reason(error: BaseException | None) -> str:
     """Why saving failed, in few words."""
-    cause: BaseException | None = error
+    if isinstance(error, CheckpointException):
+        error = next(iter(error.failures.values()))[0]
+    cause = error
     while cause is not None:
         if isinstance(cause, OSError) and cause.errno is not None:
             full = cause.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
             return "the disk is full" if full else str(cause.strerror)
         cause = cause.__cause__ or cause.__context__
     text = " ".join(str(error or "another process failed").split())
-    full = any(word in text for word in ("No space left", "File too large", "quota"))
+    # the last: torch's archive writer met a write that was cut short
+    full = any(word in text for word in ("No space left", "File too large", "quota", "inline_container"))
     return "the disk is full" if full else text[:200]
 
 

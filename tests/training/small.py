@@ -70,8 +70,8 @@ def values(stage: str, pack: Path, **changes: Any) -> dict[str, Any]:
 
 
 SHAPE = {
-    "hidden_size": 32,
-    "intermediate_size": 48,
+    "hidden_size": 64,
+    "intermediate_size": 64,
     "num_hidden_layers": 2,
     "num_attention_heads": 4,
     "num_key_value_heads": 2,

@@ -77,6 +77,7 @@ SETTINGS = {
     "base": {"shape": SHAPE},
     "adapt": {"anneal_steps": 4, "data__workers": 1},
     "lora": {"lora": {"rank": 2, "dropout": 0.2}},  # draws random numbers in the forward
+    "qlora": {"lora": {"rank": 2, "bits": 4}},
 }
 
 
@@ -84,7 +85,7 @@ SETTINGS = {
 def settings(pack, causal):
     settings = {name: dict(one) for name, one in SETTINGS.items()}
     settings["base"]["tokenizer"] = str(pack)
-    settings["adapt"]["init"] = settings["lora"]["init"] = str(causal)
+    settings["adapt"]["init"] = settings["lora"]["init"] = settings["qlora"]["init"] = str(causal)
     return settings
 
 
@@ -94,15 +95,16 @@ def whole(tmp_path_factory, pack, settings):
     folders = {}
     for name, one in settings.items():
         folders[name] = tmp_path_factory.mktemp("whole") / name
-        assert run("adapt" if name == "lora" else name, pack, folders[name], **one) == 0
+        assert run("adapt" if "lora" in name else name, pack, folders[name], **one) == 0
     return folders
 
 
 @pytest.mark.parametrize(
-    ("name", "step"), [("base", 3), ("adapt", 1), ("adapt", 2), ("adapt", 3), ("adapt", 5), ("adapt", 6), ("lora", 5)]
+    ("name", "step"),
+    [("base", 3), ("adapt", 1), ("adapt", 2), ("adapt", 3), ("adapt", 5), ("adapt", 6), ("lora", 5), ("qlora", 3)],
 )
 def test_killed_and_resumed_is_never_killed(name, step, pack, settings, whole, tmp_path):
-    stage, one = "adapt" if name == "lora" else name, settings[name]
+    stage, one = "adapt" if "lora" in name else name, settings[name]
     with pytest.raises(Killed):
         run(stage, pack, tmp_path / "run", on_step=kill_at(step), **one)
     torch.manual_seed(999)  # another process would have other random numbers
@@ -149,8 +151,43 @@ def test_the_last_checkpoints_are_kept_and_are_models(whole):
         assert {"config.json", "model.safetensors", "tokenizer.json", "recipe.yaml", "trainer"} <= files
         engine = Engine.load(folder)
         assert engine.fill(FillRequest(text="x = \n", holes=[(4, 4)], length="fixed:2")).end == "complete"
-    merged = Engine.load(sorted((whole["lora"] / "checkpoints").iterdir())[-1])
-    assert merged.fill(FillRequest(text="x = \n", holes=[(4, 4)], length="fixed:2")).end == "complete"
+
+
+def test_adapters_become_plain_weights(pack, whole, settings, tmp_path):
+    """The merged model is the one that was trained: its loss is what a new run on its weights begins with."""
+    for name in ("lora", "qlora"):
+        begun, trained = weights(Path(settings["adapt"]["init"])), weights(whole[name])
+        grown = {key: value[: len(begun[key])] for key, value in trained.items()}
+        changed = {key for key, value in begun.items() if not torch.equal(value, grown[key])}
+        assert any("q_proj" in key for key in changed)
+        if name == "lora":
+            assert not any("norm" in key or "bias" in key for key in changed)
+            table = "model.embed_tokens.weight"
+            rows = (begun[table] != grown[table]).any(1).nonzero().flatten().tolist()
+            assert set(rows) <= {1, 2, 3, 4, *range(340, 384)}  # special tokens alone
+        scores = [record["scores"] for record in figures(whole[name]) if "scores" in record][-1]
+        from training.models import read_model
+
+        model = read_model(whole[name])
+        assert model.config.mask_token_id is not None
+        assert scores["bits_per_byte"] == pytest.approx(measured(model, pack), rel=1e-3)
+
+
+def measured(model, pack) -> float:
+    """Bits a byte of a model on the pack's validation rows, as a run measures them."""
+    from accelerate import Accelerator
+
+    from training.models import read_files, token_ids
+    from training.stages.stage import make_scorer, read_data, text_tokenizer
+
+    recipe = build(StageRecipe, values("adapt", pack, init="x"))
+    files = read_files(Path(pack))
+    from training.models import adapt_vocabulary
+
+    adapt_vocabulary(model, files)
+    tokenizer, ids = text_tokenizer(files), token_ids(model, files)
+    _, held, _ = read_data(recipe, model, files, tokenizer, ids)
+    return make_scorer(recipe, model, held, tokenizer, ids)(model, Accelerator(cpu=True))["bits_per_byte"]
 
 
 def test_weights_alone_begin_a_new_run(pack, settings, whole, tmp_path):

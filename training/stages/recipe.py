@@ -42,7 +42,7 @@ class Data:
 
     length: int
     packs: dict[str, Path] = field(default_factory=dict)
-    mixture: list[Phase] = field(default_factory=list)  # empty: all packs evenly by row
+    mixture: list[Phase] = field(default_factory=list)  # empty: by size, every row once an epoch
     validation: Path | None = None  # the pack whose validation documents are scored; the first pack if not given
     conversations: list[Path] = field(default_factory=list)  # sft: jsonl or parquet
     functions: Path | None = None  # sft: a pack whose documented functions become conversations
