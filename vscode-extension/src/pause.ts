@@ -1,6 +1,6 @@
 /** Pausing: everywhere and for a language by the settings, for a file by a list that this workspace remembers. */
 import * as vscode from "vscode";
-import { SECTION } from "./ids";
+import { COMMAND, SECTION } from "./ids";
 import { levelOf, toggled, type Level } from "./pure/settings";
 import type { Server } from "./server";
 
@@ -71,7 +71,19 @@ export function registerPause(register: (name: string, run: () => Promise<void>)
     return document;
   };
   register("pause", () => write("enabled", false));
-  register("resume", () => write("enabled", true));
+  register("resume", async () => {
+    await write("enabled", true);
+    const document = vscode.window.activeTextEditor?.document;
+    const where = document && paused.where(document);
+    if (document && where) {
+      const still = where === "file" ? "this file" : document.languageId;
+      const go = `Resume for ${still}`;
+      const picked = await vscode.window.showInformationMessage(`Diffill is on, but still paused for ${still}.`, go);
+      if (picked === go) {
+        await vscode.commands.executeCommand(`${COMMAND}${where === "file" ? "toggleFile" : "toggleLanguage"}`);
+      }
+    }
+  });
   register("toggleLanguage", async () => {
     const document = here();
     if (document !== undefined) {

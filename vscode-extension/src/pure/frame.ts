@@ -56,7 +56,8 @@ export function showNothing(replaced: string, lineEnd: string): Shown {
     .map((line) => line.replace(/\S/gu, BLOCK))
     .join(lineEnd);
   const blocks = text === "" ? BLOCK : text;
-  return { text: blocks, grey: [{ start: 0, end: blocks.length }] };
+  const grey = [...blocks.matchAll(/░+/g)].map((run) => ({ start: run.index, end: run.index + run[0].length }));
+  return { text: blocks, grey };
 }
 
 /** A text with parts of it, disjoint and in order, replaced; the grey ranges are the whole text's. */
