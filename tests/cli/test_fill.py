@@ -180,7 +180,7 @@ def test_nothing_to_offer_is_exit_code_1_with_a_reason(run_fill, engine, file, e
         ("it.py --seed one", "argument --seed: takes a whole number, not 'one'"),
         ("it.py --temperature nan", "argument --temperature: takes a number, not 'nan'"),
         ("it.py --budget-ms 0", "the time budget is above 0 ms, not 0.0"),
-        ("it.py --length long", "length is auto, expand, probe or fixed:N (N from 1), not 'long'"),
+        ("it.py --length long", "length is auto, expand, search, probe or fixed:N (N from 1), not 'long'"),
         ("it.py --alternatives 0", "alternatives is at least 1, not 0"),
         ("it.py --cache maybe", "cache is on or off, not 'maybe'"),
         ("it.py --write --json", "argument --json: not allowed with argument --write"),
@@ -246,7 +246,8 @@ def test_the_trace_redraws_on_a_terminal(run_fill, engine, file, draw):
     assert "step 1/2" in drawn
     assert "░░░" in drawn
     assert "hole at 2:12" in drawn
-    done = drawn[drawn.index("done") :]
+    steps, done = drawn[: drawn.index("done")], drawn[drawn.index("done") :]
+    assert "\x1b[32m" in steps  # of 0.9, the first token's when it settled
     assert "\x1b[33m" in done  # the colour of a confidence of 0.75
     assert "yes" in re.sub(r"\x1b\[[0-9;]*m", "", done)
 
