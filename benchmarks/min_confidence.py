@@ -14,13 +14,11 @@ import statistics
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 from rich.console import Console
 
 from lsp_server.documents import Document
-from lsp_server.session import Session
 from lsp_server.settings import Settings
 from lsp_server.silence import Silence
 from lsp_server.suggest import Place, is_block, make_request, worth_showing
@@ -56,9 +54,8 @@ def suggest(engine: Engine, hole: HoldoutHole, seed: int) -> Shown:
     document = Document(f"file:///{hole.path}", "python", 1, hole.prefix + hole.suffix)
     offset = len(hole.prefix)
     place = Place(document, offset, document.range_of(offset, offset))
-    session = cast(Session, SimpleNamespace(settings=Settings(deadline_ms=None, max_lines=8)))  # type: ignore[arg-type]
-    request = make_request(session, place, is_block(None, place), alternatives=1)
-    request.seed = seed
+    request = make_request(Settings(), place, is_block(None, place), alternatives=1)
+    request.seed, request.deadline_ms = seed, None
     first = worth_showing(place, engine.fill(request), least=0.0)[0]
     line = next(iter(first.text.splitlines()), "")
     return Shown(first.confidence, metrics.exact_match(line, hole.truth), metrics.edit_similarity(line, hole.truth))

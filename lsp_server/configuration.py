@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from lsprotocol import types
@@ -29,11 +30,12 @@ def can_ask(capabilities: types.ClientCapabilities) -> bool:
     return bool(capabilities.workspace and capabilities.workspace.configuration)
 
 
-async def ask(server: LanguageServer) -> Any:
-    """The client's settings, asked for."""
-    item = types.ConfigurationItem(section=SECTION)
-    answer = await server.workspace_configuration_async(types.ConfigurationParams([item]))
-    return to_plain(answer[0]) if answer else None
+async def ask(server: LanguageServer, folders: Sequence[str] = ()) -> list[Any]:
+    """The client's settings, asked for: the window's, then each folder's; None where it has none."""
+    items = [types.ConfigurationItem(section=SECTION)]
+    items += [types.ConfigurationItem(scope_uri=folder, section=SECTION) for folder in folders]
+    answer = await server.workspace_configuration_async(types.ConfigurationParams(items))
+    return [to_plain(one) for one in answer] if answer else [None]
 
 
 async def watch(server: LanguageServer) -> None:

@@ -108,9 +108,12 @@ async def configuration_changed(ls: Server, params: types.DidChangeConfiguration
 
 
 @server.feature(types.WORKSPACE_DID_CHANGE_WORKSPACE_FOLDERS)
-def folders_changed(ls: Server, params: types.DidChangeWorkspaceFoldersParams) -> None:
-    """Other folders, other .gitignore files."""
+async def folders_changed(ls: Server, params: types.DidChangeWorkspaceFoldersParams) -> None:
+    """Other folders, other .gitignore files and settings."""
     ls.session.git.forget()
+    for folder in params.event.removed:
+        ls.session.folders.pop(folder.uri, None)
+    await refresh_settings(ls)
 
 
 @server.feature(types.TEXT_DOCUMENT_DID_OPEN)
@@ -120,7 +123,7 @@ async def opened(ls: Server, params: types.DidOpenTextDocumentParams) -> None:
     ls.suggestions.forget(params.text_document.uri)
     with contextlib.suppress(Silence, NotOpen):
         await session.check(session.document(params.text_document.uri))
-        if session.settings.automatic:
+        if session.settings_for(params.text_document.uri).automatic:
             await session.runtime.warm()
 
 
@@ -272,9 +275,17 @@ def take_settings(ls: Server, given: Any) -> None:
 
 
 async def refresh_settings(ls: Server) -> None:
-    """Ask the client for its settings where it can be asked; what it does not know leaves the start options."""
+    """Ask the client for its settings where it can be asked, the window's and each folder's.
+
+    What it does not know leaves the start options, and a folder the window's. The model is the window's.
+    """
     if configuration.can_ask(ls.client_capabilities):
+        folders = list(ls.workspace.folders)
         with contextlib.suppress(JsonRpcException, asyncio.TimeoutError):
-            given = await asyncio.wait_for(configuration.ask(ls), CLIENT_SECONDS)
+            given, *by_folder = await asyncio.wait_for(configuration.ask(ls, folders), CLIENT_SECONDS)
+            read = [(folder, read_settings(one)) for folder, one in zip(folders, by_folder) if one is not None]  # noqa: B905
+            ls.session.folders = {folder: one.settings for folder, one in read}
+            for problem in (problem for _, one in read for problem in one.problems):
+                ls.session.tell_once(problem)
             if given is not None:
                 take_settings(ls, given)

@@ -32,6 +32,7 @@ class Session:
     show: Callable[[str], None]  # a message that the user must see
     start_options: Any = None
     settings: Settings = field(default_factory=Settings)
+    folders: dict[str, Settings] = field(default_factory=dict)  # by URI, where a workspace folder has its own
     trusted: bool = True
     git: GitIgnore = field(default_factory=GitIgnore)
     paused: frozenset[str] = frozenset()  # files, by URI, that the client's user paused
@@ -45,7 +46,12 @@ class Session:
         await self.ready.wait()
         if document.uri in self.paused:
             raise Silence("paused", "in this file")
-        await check_document(document, self.settings, self.trusted, self.git)
+        await check_document(document, self.settings_for(document.uri), self.trusted, self.git)
+
+    def settings_for(self, uri: str) -> Settings:
+        """What holds for a file: the settings of the innermost workspace folder that it lies in, or the window's."""
+        around = [folder for folder in self.folders if uri.startswith(folder.rstrip("/") + "/")]
+        return self.folders[max(around, key=len)] if around else self.settings
 
     def document(self, uri: str) -> Document:
         """An open file; NotOpen otherwise."""

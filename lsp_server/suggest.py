@@ -11,6 +11,7 @@ from lsprotocol import types
 
 from lsp_server.documents import Document
 from lsp_server.session import NotOpen, Session
+from lsp_server.settings import Settings
 from lsp_server.silence import Silence
 from lsp_server.triggers import Asked, Debounce, check_trigger
 from model_runtime.protocol import FillRequest, FillResult, HoleFill, RequestError
@@ -117,7 +118,7 @@ async def answer(
     document = replace(session.document(uri))  # as it is now: the client may go on typing
     place = find_place(document, params)
     await session.check(document)
-    settings = session.settings
+    settings = session.settings_for(uri)
     if not invoked:
         if not settings.automatic:
             raise Silence("paused", "suggestions come only when asked for")
@@ -144,12 +145,13 @@ async def ask(
     started = time.perf_counter()
     uri = place.document.uri
     block = is_block(suggestions.blocks.get(uri), place)
-    request = make_request(session, place, block, session.settings.alternatives if invoked else 1)
+    settings = session.settings_for(uri)
+    request = make_request(settings, place, block, settings.alternatives if invoked else 1)
     result = await session.runtime.fill(request, session=uri)
     if result.end == "deadline" and session.runtime.state == "loading":
         result = await fill_once_loaded(session, request, uri)
     # who asks for a suggestion wants one, however unsure
-    kept = worth_showing(place, result, 0.0 if invoked else session.settings.min_confidence)
+    kept = worth_showing(place, result, 0.0 if invoked else settings.min_confidence)
     if block:
         text, offset = place.document.text, place.offset
         suggestions.blocks[uri] = Offered(text[:offset], kept[0].text, text[offset:])
@@ -195,9 +197,9 @@ def is_block(offered: Offered | None, place: Place) -> bool:
     return (offered is not None and offered.goes_on_at(place)) or wants_block(place.document, place.offset)
 
 
-def make_request(session: Session, place: Place, block: bool, alternatives: int) -> FillRequest:
+def make_request(settings: Settings, place: Place, block: bool, alternatives: int) -> FillRequest:
     """The model's task at a place: one line or a block."""
-    document, settings = place.document, session.settings
+    document = place.document
     return FillRequest(
         text=document.text,
         holes=[(place.offset, place.offset)],
