@@ -15,12 +15,13 @@ from model_runtime.backends.interface import Backend
 from model_runtime.engine.cache import ContextCache, lay_out
 from model_runtime.engine.canvas import Cell, build_canvas, decode_tokens
 from model_runtime.engine.denoise import Bans
+from model_runtime.engine.kept import KeptContext
 from model_runtime.models.tokenizer import TextTokenizer
 from model_runtime.protocol import RequestError, RewriteRequest, Span
 
 
 def parts_to_rewrite(
-    backend: Backend, tokenizer: TextTokenizer, bans: Bans, request: RewriteRequest
+    backend: Backend, tokenizer: TextTokenizer, bans: Bans, request: RewriteRequest, kept: KeptContext | None = None
 ) -> tuple[list[Span], list[int]]:
     """The holes (character ranges, sorted and disjoint) that a rewrite opens, and how many tokens stand in each."""
     if request.instruction is not None:
@@ -30,7 +31,7 @@ def parts_to_rewrite(
     tokens = tokenizer.encode(plain)
     if request.strength == 1:
         return [(start, end)], [len(tokens)]
-    scores = token_scores(backend, tokenizer, bans, request, tokens)
+    scores = token_scores(backend, tokenizer, bans, request, tokens, kept)
     count = math.ceil(request.strength * len(tokens))
     opened = set(np.argsort(scores, kind="stable")[:count].tolist())
     pieces = [tokenizer.token_bytes[token] for token in tokens]
@@ -66,7 +67,12 @@ def runs(spans: list[Span]) -> list[Span]:
 
 
 def token_scores(
-    backend: Backend, tokenizer: TextTokenizer, bans: Bans, request: RewriteRequest, tokens: list[int]
+    backend: Backend,
+    tokenizer: TextTokenizer,
+    bans: Bans,
+    request: RewriteRequest,
+    tokens: list[int],
+    kept: KeptContext | None,
 ) -> np.ndarray:
     """Log-probability of each token of the range given the others, from two complementary masked passes."""
     first = np.random.default_rng(request.seed).random(len(tokens)) < 0.5
@@ -78,7 +84,7 @@ def token_scores(
             continue
         canvas.holes[0].cells = [Cell(None if hide else token) for token, hide in zip(tokens, masked, strict=True)]
         layout = lay_out(canvas, backend.facts)
-        cache = ContextCache(backend, canvas, enabled=True)
+        cache = ContextCache(backend, canvas, enabled=True, kept=kept)
         targets = np.array([[tokens[n] for n in where]], np.int64)
         candidates = cache.step([layout], bans.lines, [[bans.fixed] * len(where)], targets_BR=targets)
         assert candidates.target_log_probs_BR is not None
