@@ -150,6 +150,48 @@ def test_bad_options_of_serve_are_one_sentence(runtime, arguments, capsys):
     assert not (runtime / RUNTIME_FILE).exists()
 
 
+def test_a_token_file_is_made_once_and_kept(tmp_path, monkeypatch):
+    monkeypatch.delenv("DIFFILL_TOKEN", raising=False)
+    path = tmp_path / "token"
+    token, written = discovery.own_token(str(path))
+    assert token == written == path.read_text().strip()
+    assert len(token) == 64
+    assert os.name != "posix" or stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert discovery.own_token(str(path))[0] == token
+    monkeypatch.setenv("DIFFILL_TOKEN", "x" * 20)
+    with pytest.raises(RequestError, match="not from both"):
+        discovery.own_token(str(path))
+
+
+@pytest.mark.parametrize(
+    ("content", "mode", "sentence"),
+    [("short", 0o600, "visible ASCII"), ("é" * 20, 0o600, "visible ASCII"), ("x" * 20, 0o644, "chmod 600")],
+)
+@pytest.mark.skipif(os.name != "posix", reason="modes are POSIX's")
+def test_token_files_that_do_not_protect_are_refused(tmp_path, monkeypatch, content, mode, sentence):
+    monkeypatch.delenv("DIFFILL_TOKEN", raising=False)
+    path = tmp_path / "token"
+    path.write_text(content)
+    path.chmod(mode)
+    with pytest.raises(RequestError, match=sentence):
+        discovery.own_token(str(path))
+    with pytest.raises(RequestError, match="cannot read or make"):
+        discovery.own_token(str(path / "under"))
+
+
+def test_the_token_of_the_daemon_that_runs_can_be_asked_for(runtime, capsys):
+    assert main(["serve", "--token"]) == 1
+    folder = discovery.runtime_directory()
+    lock = discovery.take_lock(folder / DAEMON_LOCK)
+    discovery.write_runtime_file(folder, DEAD)
+    assert main(["serve", "--token"]) == 0
+    assert capsys.readouterr().out == DEAD.token + "\n"
+    discovery.write_runtime_file(folder, dataclasses.replace(DEAD, token=None))
+    assert main(["serve", "--token"]) == 2
+    assert "DIFFILL_TOKEN" in capsys.readouterr().err
+    lock.close()
+
+
 def test_two_clients_that_start_at_once_get_one_daemon(stopped):
     async def scene():
         clients = await asyncio.gather(*(connect() for _ in range(4)))
