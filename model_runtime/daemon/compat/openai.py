@@ -11,7 +11,7 @@ from typing import Any
 from model_runtime import __version__
 from model_runtime.daemon.compat.fields import within
 from model_runtime.daemon.compat.fills import NOTHING, Filling, Receive, Text, Wanted, texts_of
-from model_runtime.daemon.compat.llama import model_name
+from model_runtime.daemon.compat.llama import model_name, warm
 from model_runtime.daemon.compat.markers import Marked, take_apart
 from model_runtime.daemon.compat.texts import Limits
 from model_runtime.daemon.messages import MAX_ALTERNATIVES, MAX_SEED
@@ -81,6 +81,7 @@ async def all_texts(body: Completions, scheduler: Scheduler, receive: Receive) -
     """The texts for every prompt, and the name of the model that wrote them."""
     wanted = body.wanted()
     if body.max_tokens == 0:
+        warm(scheduler)
         return [NOTHING for _ in wanted], model_name(scheduler)
     results = await Filling(scheduler, wanted, receive).results()
     texts = [text for one, result in zip(wanted, results, strict=True) for text in texts_of(result, one)]
