@@ -251,6 +251,7 @@ export class Server implements vscode.Disposable {
       return { action: CloseAction.Restart, handled: true };
     }
     this.fail("The language server ended four times in three minutes and is not started again.");
+    setImmediate(() => void this.end()); // a client that only stopped starts again by itself when it is to send something
     return { action: CloseAction.DoNotRestart, handled: true };
   }
 
