@@ -11,41 +11,41 @@ from model_runtime.daemon.compat.fills import Wanted
 from model_runtime.daemon.compat.llama import Completion, Infill, only
 from model_runtime.daemon.compat.markers import FORMATS, Marked, take_apart
 from model_runtime.daemon.compat.openai import Completions
-from model_runtime.daemon.compat.texts import Limits, Stream, settled_prefix
+from model_runtime.daemon.compat.texts import Ends, Stream, settled_prefix
 from model_runtime.protocol import RequestError
 
 TEXTS = st.text(alphabet="ab \t\n\r", max_size=40)
-LIMITS = st.builds(Limits, st.lists(st.text(alphabet="ab\n", max_size=4), max_size=3), st.integers(0, 3))
+ENDS = st.builds(Ends, st.lists(st.text(alphabet="ab\n", max_size=4), max_size=3), st.integers(0, 3))
 
 
 @pytest.mark.parametrize(
-    ("limits", "text", "cut", "word"),
+    ("ends", "text", "cut", "word"),
     [
-        (Limits(), "a\nb", "a\nb", ""),
-        (Limits(["\n"]), "a\nb", "a", "\n"),
-        (Limits(["\n\n", "b"]), "a\nb\n\nc", "a\n", "b"),
-        (Limits(["", "x"]), "abc", "abc", ""),
-        (Limits(indent=4), "x = 1\n    y = 2\n  z", "x = 1\n    y = 2", ""),
-        (Limits(indent=4), "x = 1\n\n    y = 2", "x = 1\n\n    y = 2", ""),
-        (Limits(indent=1), "x = 1\r\n\r\nz", "x = 1\r\n", ""),
-        (Limits(indent=1), "x = 1\n\ty", "x = 1\n\ty", ""),
-        (Limits(["y"], 2), "x\n y", "x", ""),
+        (Ends(), "a\nb", "a\nb", ""),
+        (Ends(["\n"]), "a\nb", "a", "\n"),
+        (Ends(["\n\n", "b"]), "a\nb\n\nc", "a\n", "b"),
+        (Ends(["", "x"]), "abc", "abc", ""),
+        (Ends(indent=4), "x = 1\n    y = 2\n  z", "x = 1\n    y = 2", ""),
+        (Ends(indent=4), "x = 1\n\n    y = 2", "x = 1\n\n    y = 2", ""),
+        (Ends(indent=1), "x = 1\r\n\r\nz", "x = 1\r\n", ""),
+        (Ends(indent=1), "x = 1\n\ty", "x = 1\n\ty", ""),
+        (Ends(["y"], 2), "x\n y", "x", ""),
     ],
 )
-def test_a_text_ends_where_the_client_wants(limits, text, cut, word):
-    assert limits.cut(text) == (cut, word)
+def test_a_text_ends_where_the_client_wants(ends, text, cut, word):
+    assert ends.cut(text) == (cut, word)
 
 
-@given(LIMITS, TEXTS, st.lists(st.integers(0, 40)))
-def test_what_is_streamed_is_the_whole_text_whatever_settles_when(limits, text, sizes):
-    stream = Stream(limits)
+@given(ENDS, TEXTS, st.lists(st.integers(0, 40)))
+def test_what_is_streamed_is_the_whole_text_whatever_settles_when(ends, text, sizes):
+    stream = Stream(ends)
     pieces = [stream.grow(text[:size]) for size in sorted(sizes)]
-    assert "".join([*pieces, stream.end(text)]) == limits.cut(text)[0]
+    assert "".join([*pieces, stream.end(text)]) == ends.cut(text)[0]
 
 
-@given(LIMITS, st.lists(TEXTS))
-def test_what_was_streamed_never_changes_even_if_the_model_changes_its_mind(limits, texts):
-    stream, sent = Stream(limits), ""
+@given(ENDS, st.lists(TEXTS))
+def test_what_was_streamed_never_changes_even_if_the_model_changes_its_mind(ends, texts):
+    stream, sent = Stream(ends), ""
     for text in texts:
         sent += stream.grow(text)
         assert stream.sent == sent
@@ -54,7 +54,7 @@ def test_what_was_streamed_never_changes_even_if_the_model_changes_its_mind(limi
 
 
 def test_nothing_is_held_back_longer_than_it_must_be():
-    stream = Stream(Limits(["stop"], 2))
+    stream = Stream(Ends(["stop"], 2))
     assert [
         stream.grow(text) for text in ("a", "a st", "a st\n", "a st\n   b", "a st\n   b st", "a st\n   b stop")
     ] == [

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mutabl
 from dataclasses import dataclass, field
 from typing import Any
 
-from model_runtime.daemon.compat.texts import Limits, Stream, settled_prefix
+from model_runtime.daemon.compat.texts import Ends, Stream, settled_prefix
 from model_runtime.daemon.jobs import Job, Session
 from model_runtime.daemon.messages import MAX_TOKENS, check_request
 from model_runtime.daemon.scheduler import Scheduler
@@ -34,7 +34,7 @@ class Wanted:
     path: str | None = None
     max_tokens: int | None = None  # none or below 0: the default
     count: int = 1
-    limits: Limits = field(default_factory=Limits)
+    ends: Ends = field(default_factory=Ends)
     temperature: float = 0.0
     top_p: float | None = None
     top_k: int | None = None
@@ -84,7 +84,7 @@ def texts_of(result: FillResult, wanted: Wanted) -> list[Text]:
 
 def text_of(fill: HoleFill, result: FillResult, wanted: Wanted) -> Text:
     """One text, ended where the client wants it to."""
-    content, word = wanted.limits.cut(fill.text)
+    content, word = wanted.ends.cut(fill.text)
     count = sum(token.start < len(content) for token in fill.tokens)
     complete = len(content) < len(fill.text) or result.end in ("complete", "empty")
     return Text(content, count, word, complete, fill.confidence)
@@ -117,7 +117,7 @@ class Filling:
     async def pieces(self) -> AsyncIterator[str | FillResult]:
         """What settles of a single hole's single text, piece by piece, never to change; then the result."""
         (wanted,) = self._wanted
-        stream, news, latest = Stream(wanted.limits), asyncio.Event(), ""
+        stream, news, latest = Stream(wanted.ends), asyncio.Event(), ""
 
         def on_frame(frame: dict[str, Any]) -> None:
             nonlocal latest

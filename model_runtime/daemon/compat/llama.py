@@ -10,7 +10,7 @@ from model_runtime import __version__
 from model_runtime.daemon.compat.fields import within
 from model_runtime.daemon.compat.fills import NOTHING, Filling, Receive, Text, Wanted, texts_of
 from model_runtime.daemon.compat.markers import take_apart
-from model_runtime.daemon.compat.texts import Limits
+from model_runtime.daemon.compat.texts import Ends
 from model_runtime.daemon.messages import MAX_ALTERNATIVES, MAX_SEED
 from model_runtime.daemon.scheduler import Scheduler
 from model_runtime.protocol import FillResult
@@ -59,7 +59,7 @@ class Completion:
             before=before,
             max_tokens=self.n_predict,
             count=self.n_cmpl,
-            limits=Limits([self.stop] if isinstance(self.stop, str) else self.stop, self.n_indent),
+            ends=Ends([self.stop] if isinstance(self.stop, str) else self.stop, self.n_indent),
             temperature=self.temperature,
             top_p=self.top_p,
             top_k=self.top_k,

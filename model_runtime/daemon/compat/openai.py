@@ -13,7 +13,7 @@ from model_runtime.daemon.compat.fields import within
 from model_runtime.daemon.compat.fills import NOTHING, Filling, Receive, Text, Wanted, texts_of
 from model_runtime.daemon.compat.llama import model_name, warm
 from model_runtime.daemon.compat.markers import Marked, take_apart
-from model_runtime.daemon.compat.texts import Limits
+from model_runtime.daemon.compat.texts import Ends
 from model_runtime.daemon.messages import MAX_ALTERNATIVES, MAX_SEED
 from model_runtime.daemon.scheduler import Scheduler
 from model_runtime.protocol import RequestError
@@ -63,7 +63,7 @@ class Completions:
             path=marked.path,
             max_tokens=self.max_tokens,
             count=self.n,
-            limits=Limits([self.stop] if isinstance(self.stop, str) else self.stop),
+            ends=Ends([self.stop] if isinstance(self.stop, str) else self.stop),
             temperature=self.temperature,
             top_p=self.top_p,
             seed=self.seed,

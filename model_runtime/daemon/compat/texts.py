@@ -15,7 +15,7 @@ BLANK_END = re.compile(r"\r?\n[ \t\r\n]*\Z|\r\Z")
 
 
 @dataclass(frozen=True)
-class Limits:
+class Ends:
     """Where a client wants a text to end: before a stop text, or before a line indented by less."""
 
     stop: Sequence[str] = ()
@@ -47,16 +47,16 @@ class Limits:
 class Stream:
     """The part of a text that was sent: it only ever grows."""
 
-    limits: Limits
+    ends: Ends
     sent: str = field(default="")
 
     def grow(self, settled: str) -> str:
         """What to send now that so much of the text is settled from the left."""
-        return self._send(self.limits.certain(settled))
+        return self._send(self.ends.certain(settled))
 
     def end(self, text: str) -> str:
         """What to send last, once the whole text is known."""
-        return self._send(self.limits.cut(text)[0])
+        return self._send(self.ends.cut(text)[0])
 
     def _send(self, text: str) -> str:
         """What of a text was not sent; nothing if something else was, which cannot be taken back."""
