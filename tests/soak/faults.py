@@ -110,7 +110,7 @@ def out_of_memory(rounds: int) -> dict[str, object]:
             editor.open(large, text)
             end = {"line": 3000, "character": 0}
             params = {"textDocument": {"uri": large}, "ranges": [{"start": end, "end": end}]}
-            error = editor.start("diffill/fill", {**params, "options": {"length": "fixed:64"}})[1].exception(PATIENCE)
+            error = editor.start("diffill/fill", {**params, "options": {"length": "probe"}})[1].exception(PATIENCE)
             said.add(str(error))
             answered += suggestion(editor, uri)[1]
         editor.leave()
