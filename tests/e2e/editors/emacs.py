@@ -22,7 +22,8 @@ INIT = """
                                                  t))
                    ((error quit) (list :done :json-false :result (error-message-string problem)))))
          (coding-system-for-write 'utf-8-unix))
-    (with-temp-file answer (insert (json-encode result)))))
+    (with-temp-file (concat answer ".part") (insert (json-encode result)))
+    (rename-file (concat answer ".part") answer t)))
 (defun wait-until (condition)
   "Let Emacs do what it does until CONDITION holds."
   (with-timeout (PATIENCE (error "waited in vain"))
@@ -59,11 +60,22 @@ class Emacs:
         here = "(with-current-buffer (window-buffer (selected-window))"  # not the server's own
         step.write_text(f"{here} {code})", encoding="utf-8")
         answer.unlink(missing_ok=True)
-        command = ["emacsclient", "-s", self.address, "--eval", f'(step "{step}" "{answer}")']
+        command = [
+            "emacsclient",
+            "-s",
+            self.address,
+            "--eval",
+            f'(progn (run-with-timer 0 nil #\'step "{step}" "{answer}") t)',
+        ]
         done = subprocess.run(
             command, env=self.environment, capture_output=True, text=True, timeout=3 * PATIENCE, check=False
         )
-        assert answer.exists(), done.stderr
+        assert done.returncode == 0, done.stderr
+        deadline = time.monotonic() + 3 * PATIENCE
+        while not answer.exists():  # a timer's work, not the connection's: clients wait for answers in the midst of it
+            assert time.monotonic() < deadline
+            assert self.process.poll() is None
+            time.sleep(0.02)
         told = json.loads(answer.read_text(encoding="utf-8"))
         assert told["done"], told["result"]
         return told["result"]
