@@ -20,7 +20,7 @@ from training.corpus.clean import MEGABYTE, decode
 from training.corpus.licences import Licences, decide, in_header
 from training.corpus.recipe import ROWS, Recipe, Source
 
-TASK_MB = 4.0
+TASK_MB = 1.0
 PATTERN = re.compile(r"[*?\[]")
 PYTHON = frozenset({".py", ".pyi", ".pyw"})
 
