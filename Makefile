@@ -9,6 +9,7 @@ demo: .venv/light
 	$(BIN)/diffill fill examples/inventory.py
 
 test: .venv/dev check check-extension
+	tests/e2e/editors/install.sh
 	$(BIN)/python -m pytest
 
 check: .venv/dev
