@@ -1,7 +1,11 @@
-"""Pictures of runs: loss and held-out bits a byte against tokens seen."""
+"""Pictures of runs: loss and held-out bits a byte against tokens seen.
+
+python -m training.curves --out curves.svg base=build/pipeline/base adapt=build/pipeline/adapt
+"""
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -54,3 +58,18 @@ def draw_curves(logs: Sequence[tuple[str, Path]], out: Path) -> None:
             axes.legend(frameon=False, fontsize=8)
     figure.savefig(out, metadata={"Date": None} if out.suffix == ".svg" else None)
     plt.close(figure)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit status."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("runs", nargs="+", metavar="LABEL=DIR", help="a run's folder, and what it is called")
+    parser.add_argument("--out", type=Path, required=True)
+    arguments = parser.parse_args(argv)
+    pairs = [run.partition("=") for run in arguments.runs]
+    draw_curves([(label, Path(folder) / "log.jsonl") for label, _, folder in pairs], arguments.out)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -37,10 +37,10 @@ class Mixture:
     """Deals row numbers out to sources: phase by phase, in the shares of its weights."""
 
     def __init__(self, sizes: Mapping[str, int], phases: Sequence[Phase], rows_per_step: int, seed: int):
-        """`sizes`: rows of each source. No phases: every source by its size."""
+        """`sizes`: rows of each source. No phases: all sources as one, every row once an epoch."""
         self.sizes, self.seed = dict(sizes), seed
         self.names = list(sizes)
-        phases = phases or [Phase(0, {name: float(size) for name, size in sizes.items()})]
+        self.ends = np.cumsum(list(sizes.values()))
         self.starts = [phase.from_step * rows_per_step for phase in phases]
         totals = [sum(phase.weights.values()) for phase in phases]
         self.shares = [
@@ -54,6 +54,11 @@ class Mixture:
 
     def __call__(self, row: int) -> tuple[str, int]:
         """The source of row number `row` of the run, and which of its rows it is."""
+        if not self.starts:
+            epoch, index = divmod(row, int(self.ends[-1]))
+            place = shuffled(index, int(self.ends[-1]), hash_seed(self.seed, epoch))
+            which = int(np.searchsorted(self.ends, place, side="right"))
+            return self.names[which], place - int(self.ends[which - 1] if which else 0)
         phase = next(n for n in reversed(range(len(self.starts))) if self.starts[n] <= row)
         offset = row - self.starts[phase]
         which = int(self._pattern(phase, offset // BLOCK)[offset % BLOCK])
