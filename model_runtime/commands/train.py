@@ -10,6 +10,7 @@ from model_runtime.protocol import RequestError
 STAGES = (
     ("corpus", "collect, clean and pack a corpus", "training.corpus.command:corpus"),
     ("tokenizer", "train a tokenizer, or add tokens to a checkpoint's", "training.corpus.command:tokenizer"),
+    ("tasks", "mine tasks with tests from doctests", "training.corpus.command:tasks"),
     ("base", "a small autoregressive model from nothing", "training.stages.command:base"),
     ("adapt", "make an autoregressive model a masked diffusion model", "training.stages.command:adapt"),
     ("midtrain", "go on with it on annealing data", "training.stages.command:midtrain"),

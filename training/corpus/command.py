@@ -1,4 +1,4 @@
-"""`diffill train corpus` and `diffill train tokenizer`."""
+"""`diffill train corpus`, `diffill train tokenizer` and `diffill train tasks`."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from training.corpus.recipe import Recipe
 from training.corpus.special_tokens import ROLES, model_rows, rows_needed, save_tokenizer, take_tokenizer
 from training.corpus.tokenizer import VOCABULARY, train_tokenizer
 from training.recipe import nearest, read_recipe
+from training.rewards.sandbox import require
 
 RECIPES = Path(__file__).parents[1] / "recipes" / "corpus"
 CORPUS_EXAMPLES = """\
@@ -31,6 +32,11 @@ examples:
   diffill train tokenizer src lib --vocabulary 8192 --out build/tokenizer
   diffill train tokenizer --take Qwen2.5-Coder-0.5B --add mask pad expand --out build/tokenizer
   diffill train tokenizer --take CHECKPOINT --add 'mask=<|MASK|>' --out build/tokenizer
+"""
+TASKS_EXAMPLES = """\
+examples:
+  diffill train tasks --out build/tasks.jsonl
+  diffill train tasks --folder . --out build/own.jsonl
 """
 
 
@@ -121,6 +127,46 @@ def tokenizer(arguments: list[str]) -> int:
     vocabulary = trained.get_vocab(with_added_tokens=True)
     save_tokenizer(args.out, trained, {role: vocabulary[name] for role, name in names.items()})
     print(f"{trained.get_vocab_size()} ids from {len(texts)} files")
+    return 0
+
+
+def tasks(arguments: list[str]) -> int:
+    """Run `diffill train tasks`: mine verified tasks from doctests."""
+    from training.corpus import tasks as miner
+
+    parser = Parser(
+        prog="diffill train tasks",
+        description="Mine tasks from doctests: a function's body is the hole, one example is shown, the others are\n"
+        "its hidden tests. Each is verified in a sandbox: the original passes, a stub fails.",
+        epilog=TASKS_EXAMPLES,
+    )
+    parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="jsonl to write")
+    parser.add_argument("--folder", type=Path, help="mine this folder (default: what is installed)")
+    parser.add_argument("--package", action="append", default=[], metavar="NAME", help="only this one; repeatable")
+    parser.add_argument("--limit", type=whole_number, metavar="N", help="verify at most N")
+    parser.add_argument("--per-package", type=whole_number, default=50, metavar="N", help="of one package (50)")
+    parser.add_argument("--seed", type=whole_number, default=0, metavar="N", help="which are chosen (0)")
+    parser.add_argument("--workers", type=whole_number, default=0, metavar="N", help="sandboxes (one a core)")
+    parser.add_argument("--unsafe-exec", action="store_true", help="without bubblewrap, run code with your own rights")
+    args = parser.parse_args(arguments)
+    for name in ("limit", "per_package"):
+        if getattr(args, name) is not None and getattr(args, name) < 1:
+            raise RequestError(f"--{name.replace('_', '-')} is 1 or more")
+    if args.workers < 0:
+        raise RequestError(f"--workers is 0 or more, not {args.workers}")
+    if args.folder is not None and args.package:
+        raise RequestError("give --folder or --package, not both")
+    require(args.unsafe_exec)
+    places = miner.installed_places(args.package) if args.folder is None else miner.folder_places(args.folder)
+    found, counts = miner.mine(places, args.limit, args.per_package, args.seed, args.workers, args.unsafe_exec)
+    if not found:
+        told = ", ".join(f"{n} {what}" for what, n in counts.items()) or "no doctest"
+        raise RequestError(f"no task was found ({told})")
+    miner.write_tasks(args.out, found)
+    for what, count in counts.items():
+        print(f"{count:6,} {what}")
+    held_out = sum(task.split == "held_out" for task in found)
+    print(f"{len(found) - held_out} tasks to train on, {held_out} held out: {args.out}")
     return 0
 
 

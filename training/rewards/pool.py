@@ -12,10 +12,12 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 from training.rewards.sandbox import require
-from training.rewards.tests import Reward, answer_reward, read_test
+from training.rewards.tests import answer_reward, read_test
+
+Result = TypeVar("Result")
 
 
 class RewardPool:
@@ -39,10 +41,10 @@ class RewardPool:
     ) -> None:
         self._threads.shutdown(cancel_futures=True)
 
-    def submit(self, reward: Callable[..., Reward], *arguments: Any, **options: Any) -> Future[Reward]:
+    def submit(self, reward: Callable[..., Result], *arguments: Any, **options: Any) -> Future[Result]:
         """Begins `reward(*arguments, slot=…, unsafe=…, **options)` when a sandbox is free."""
 
-        def run() -> Reward:
+        def run() -> Result:
             slot = self._slots.get()
             try:
                 return reward(*arguments, slot=slot, unsafe=self.unsafe, **options)
@@ -52,8 +54,8 @@ class RewardPool:
         return self._threads.submit(run)
 
     def map(
-        self, reward: Callable[..., Reward], samples: Iterable[tuple[Any, ...]], **options: Any
-    ) -> Iterator[Reward]:
+        self, reward: Callable[..., Result], samples: Iterable[tuple[Any, ...]], **options: Any
+    ) -> Iterator[Result]:
         """The reward of each sample, in order; all are begun at once."""
         futures = [self.submit(reward, *sample, **options) for sample in samples]
         for future in futures:
