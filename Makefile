@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 
-.PHONY: demo test check check-extension vsix vsix-light format bench bench-lsp soak corpus embedded pipeline evaluate clean
+.PHONY: demo test check editors check-extension vsix vsix-light format bench bench-lsp soak corpus embedded pipeline evaluate clean
 
 demo: .venv/light
 	$(BIN)/diffill fill examples/inventory.py
@@ -16,6 +16,10 @@ check: .venv/dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+# Editors newer than the system's, for the tests that drive them (Debian, as root; 100 MB in build/editors).
+editors:
+	tests/e2e/editors/install.sh --newer
 
 format: .venv/dev
 	$(BIN)/ruff format .

@@ -77,7 +77,7 @@ def has_package(emacs: str, package: str) -> bool:
 def emacs(request, environment, tmp_path_factory) -> Iterator[Emacs]:
     """One Emacs with one of the clients."""
     binary, client = shutil.which("emacs"), CLIENTS[request.param]
-    hint = "tests/e2e/editors/install.sh gets it on Debian, as root"
+    hint = "`make editors` gets it on Debian, as root"
     if binary is None:
         pytest.skip(f"no Emacs here: {hint}")
     paths = "".join(f'(add-to-list \'load-path "{path}")\n' for path in LISP.glob("*")) if client.newer else ""

@@ -40,7 +40,7 @@ def neovim(request, environment, tmp_path_factory) -> Iterator[Neovim]:
     """The Neovim on the path, and the newer one."""
     binary = shutil.which("nvim") if request.param == "installed" else shutil.which(str(NEWER))
     if binary is None:
-        pytest.skip(f"no {request.param} Neovim here: tests/e2e/editors/install.sh gets one on Debian, as root")
+        pytest.skip(f"no {request.param} Neovim here: `make editors` gets one on Debian, as root")
     version = version_of(binary)
     if request.param == "newer" and version < (0, 12):
         pytest.skip(f"Neovim {version[0]}.{version[1]} has no inline completion")
