@@ -55,6 +55,7 @@ class Limits:
     close_s: float = 3.0  # for a client to take what is still to be sent when its connection ends
     body: int = 4 << 20  # bytes of an HTTP request
     body_s: float = 10.0  # for them to come
+    dropped_s: float = 60.0  # for the rest of a body, dropped as it comes, whose request was refused already
     requests: int = 64  # HTTP requests at a time
     unread_s: float = 30.0  # for an HTTP client to take more of an answer that it has stopped reading
 

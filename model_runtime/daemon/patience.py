@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 
+import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 
-def hasty(head_s: float, unread_s: float) -> type[H11Protocol]:
+def hasty(head_s: float, dropped_s: float, unread_s: float) -> type[H11Protocol]:
     """uvicorn's HTTP protocol with an end to waiting.
 
     Closed are connections that do not send a request's head in time, whether new ones or between two requests, and
-    those that go on sending a body after its request was answered; cut are those that do not read their answer.
+    those that send the rest of a body for long after its request was answered (a client that is cut off while it sends
+    may not see its answer); cut are those that do not read their answer.
     """
 
     class Hasty(H11Protocol):
@@ -29,7 +31,8 @@ def hasty(head_s: float, unread_s: float) -> type[H11Protocol]:
                 self.stop(self.head)
                 self.head = None
             elif self.head is None and not self.transport.is_closing():
-                self.head = self.loop.call_later(head_s, self.give_up)
+                sending = self.conn.their_state is h11.SEND_BODY
+                self.head = self.loop.call_later(dropped_s if sending else head_s, self.give_up)
 
         def give_up(self) -> None:
             if self.transport.get_protocol() is self:

@@ -58,7 +58,7 @@ class Daemon:
         """Serve a listening socket until asked to stop, or until no client has come for a while."""
         config = uvicorn.Config(
             self.app(),
-            http=hasty(self.limits.first_request_s, self.limits.unread_s),
+            http=hasty(self.limits.first_request_s, self.limits.dropped_s, self.limits.unread_s),
             ws=firm(self.limits.close_s),
             ws_max_size=self.limits.frame,
             ws_per_message_deflate=False,

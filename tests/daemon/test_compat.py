@@ -272,7 +272,7 @@ def test_slow_bodies_are_given_up():
 @pytest.mark.parametrize("rest", [b"POST /infill HTTP/1.1\r\nX: ", b"2"], ids=["head", "body"])
 def test_what_goes_on_slowly_after_an_answer_is_given_up(rest):
     async def scene():
-        async with asking(limits=Limits(first_request_s=0.02)) as (_, client):
+        async with asking(limits=Limits(first_request_s=0.02, dropped_s=0.02)) as (_, client):
             reader, writer = await asyncio.open_connection("127.0.0.1", client.base_url.port)
             body = b"Content-Length: 9\r\n\r\n1" if rest == b"2" else b"\r\n"
             writer.write(b"GET /health HTTP/1.1\r\nHost: x\r\n" + body)
