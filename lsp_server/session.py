@@ -16,6 +16,7 @@ from lsp_server.status import Status
 from model_runtime.protocol import FillResult, HoleFill
 
 OFFERED = 32  # suggestions that are kept; an editor shows but the last few
+BY_SETTINGS = ("paused", "excluded", "language_off", "too_large")  # silences that other settings may end
 
 
 class NotOpen(Exception):
@@ -78,6 +79,8 @@ class Session:
         self.git.forget()
         for problem in problems:
             self.tell_once(problem)
+        if self.status.silence and self.status.silence.reason in BY_SETTINGS:
+            self.status.silence = None  # it may no longer hold
         self.status.change(state=self.runtime.state if settings.enabled else "paused")
 
     def remember(self, document: Document, result: FillResult) -> None:

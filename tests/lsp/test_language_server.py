@@ -220,6 +220,7 @@ def test_pushed_settings_and_start_options_hold(start, uri):
     assert editor.complete(uri, 0, 4)[1].result(PATIENCE) is None
     assert editor.silence() == "language_off"
     editor.notify("workspace/didChangeConfiguration", {"settings": {"diffill": {"maxFileSize": 2}}})
+    assert editor.silence() is None  # a reason that need not hold any more
     assert editor.complete(uri, 0, 4)[1].result(PATIENCE) is None
     assert editor.silence() == "too_large"
 
