@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -125,6 +126,7 @@ def executor(recipe: Recipe, step: Step, tasks: int, logs: Path, before: Any) ->
         [step],
         time=cluster.time,
         partition=cluster.partition,
+        qos=cluster.qos,
         env_command=cluster.setup,
         job_name=f"corpus-{step.name.split()[0]}",
         slurm_logs_folder=str(logs / "slurm"),
@@ -158,7 +160,7 @@ def build_on_cluster(recipe: Recipe, out: Path, quiet: bool = True) -> dict[str,
         for number in range(len(chain)) if recipe.cluster.executor == "local" else (len(chain) - 1,):
             try:
                 chain[number].run()  # the last one of a queue launches those that it waits for
-            except RuntimeError as error:
+            except (RuntimeError, OSError, subprocess.CalledProcessError) as error:
                 raise RequestError(f"the step {chain[number].pipeline[0].name} failed: {error}") from error
     if recipe.cluster.executor == "slurm" and not (out / "report.json").is_file():
         return None

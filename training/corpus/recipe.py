@@ -108,6 +108,7 @@ class Cluster:
     workers: int = -1  # at once; -1: all tasks
     logs: Path | None = None
     partition: str = ""  # slurm
+    qos: str = "normal"  # slurm
     time: str = "20:00:00"  # slurm
     cpus_per_task: int = 1
     mem_per_cpu_gb: int = 4

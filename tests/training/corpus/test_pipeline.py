@@ -315,20 +315,6 @@ def test_a_folder_without_files_says_so(tmp_path):
         build_corpus(recipe_of(sources=[source(tmp_path, path=str(tmp_path / "empty"))]), tmp_path / "out", 1, QUIET)
 
 
-def test_the_cluster_gives_the_same_bytes(packages, tmp_path):
-    from training.corpus.cluster import build_on_cluster
-
-    recipe = recipe_of(
-        sources=[source(packages)], shard_mb=0.02, cluster={"executor": "local", "tasks": 2, "workers": 1}
-    )
-    report = build_on_cluster(recipe, tmp_path / "cluster")
-    assert report == build_corpus(recipe, tmp_path / "here", 1, QUIET)
-    here, there = contents(tmp_path / "here"), contents(tmp_path / "cluster")
-    assert here.pop("report.html")  # drawn in another process
-    assert there.pop("report.html")
-    assert here == there
-
-
 def test_the_recipe_is_saved_as_it_was_resolved(packages, tmp_path, pictures):
     import yaml
 

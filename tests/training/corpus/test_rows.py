@@ -108,3 +108,17 @@ def test_a_field_that_is_missing_is_told_with_those_that_are_there(tmp_path):
     source = {"kind": "parquet", "path": str(tmp_path / "a.parquet"), "text_field": "text", "licence": "MIT"}
     with pytest.raises(RequestError, match="has no field text; it has content, licences, path, repo"):
         find_inputs(recipe_of(sources=[source]))
+
+
+def test_a_data_set_by_its_name_is_streamed_with_its_split(tmp_path):
+    """A folder of files is a data set to `datasets`, so the way of the Hub is tried without a network."""
+    parquet(tmp_path / "set" / "train-00000.parquet", rows(0, 6))
+    parquet(tmp_path / "set" / "train-00001.parquet", rows(6, 6))
+    parquet(tmp_path / "set" / "test-00000.parquet", rows(20, 3))
+    source = {"kind": "hub", "dataset": str(tmp_path / "set"), "name": "set", **FIELDS}
+    build_corpus(recipe_of(sources=[source], holdout={"share": 0}), tmp_path / "out", 1, QUIET)
+    assert listing(tmp_path / "out") == {(row["repo"], row["path"]) for row in rows(0, 12)}
+    bad = recipe_of(sources=[source | {"split": "nosuch"}])
+    with pytest.raises(RequestError, match=r"set: .* cannot be read: .*nosuch") as told:
+        build_corpus(bad, tmp_path / "other", 1, QUIET)
+    assert "\n" not in str(told.value)
