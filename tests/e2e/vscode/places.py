@@ -37,7 +37,9 @@ def node() -> Path:
 
 
 def vsix() -> Path:
-    """The newest package of the extension that was built."""
+    """The newest package of the extension that was built, or the one that DIFFILL_E2E_VSIX names."""
+    if named := os.environ.get("DIFFILL_E2E_VSIX"):
+        return Path(named)
     built = sorted((REPOSITORY / "dist").glob("diffill-*.vsix"), key=lambda path: path.stat().st_mtime)
     assert built, "there is no package of the extension: make vsix-light"
     return built[-1]

@@ -38,8 +38,8 @@ def saved(window):
 def accept_all(window):
     """Take all proposals: tick them in the Refactor Preview, and apply."""
     window.run("Diffill: Accept All Holes")
-    panel = window.page.locator(".refactor-preview")
-    apply = panel.get_by_role("button", name="Apply")
+    panel = window.page.locator(".part.panel")
+    apply = panel.locator(".monaco-button").filter(has_text="Apply").first
     apply.wait_for()
     boxes = panel.locator(".edit-checkbox")
     if not boxes.first.is_checked():  # the file's: all of its changes

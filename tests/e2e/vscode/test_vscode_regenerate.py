@@ -27,6 +27,7 @@ class Preview:
         )
         note.wait_for()
         expect(self.tab).to_be_visible()
+        expect(self.side.locator(".monaco-editor")).to_have_class(re.compile(r"\bfocused\b"))
         return note.inner_text()
 
     def text(self):

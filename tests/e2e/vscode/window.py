@@ -36,6 +36,12 @@ LINES = """(box) => [...box.querySelectorAll(':scope > .view-line')]
   .map((line) => [...line.querySelectorAll(':scope > span > span')]
     .filter((span) => !/ghost-text|ced-.*-(after|before)/.test(span.className)).map((span) => span.textContent).join(''))"""
 
+# A mark with a background, and not the frame around a hole.
+TINTED = """(mark) => {
+  const style = getComputedStyle(mark);
+  return style.backgroundColor !== 'rgba(0, 0, 0, 0)' && style.borderTopStyle === 'none';
+}"""
+
 
 def plain(text: str) -> str:
     """Text as VS Code draws it, with its blanks as blanks."""
@@ -134,10 +140,8 @@ class Window:
 
     def tinted(self) -> list[Locator]:
         """Where the confidence view marks tokens."""
-        marks = self.page.locator(".monaco-editor .view-overlays .cdr[class*='ced-']")
-        return [
-            mark for mark in marks.all() if mark.evaluate("(one) => getComputedStyle(one).borderBottomStyle") != "none"
-        ]
+        marks = self.page.locator(".monaco-editor .view-overlays .cdr[class*='TextEditorDecorationType']")
+        return [mark for mark in marks.all() if mark.evaluate(TINTED)]
 
     def hover(self, mark: Locator) -> None:
         """Rest the mouse on a mark, which lies below the text."""
