@@ -22,6 +22,7 @@ import type { Phase, ServerStatus } from "./pure/wording";
 import { findPython } from "./python";
 
 const STOP_MS = 3000;
+const SETTLE_MS = 500; // until the end of a process is known
 
 /** Something that the server declined, with its sentence and, where it has one, the reason of the closed list. */
 export class Declined extends Error {
@@ -46,6 +47,7 @@ export class Server implements vscode.Disposable {
   private readonly changed = new vscode.EventEmitter<void>();
   private readonly started = new vscode.EventEmitter<void>();
   private leaving = false;
+  private deaths = 0; // of the server's process, ever
 
   /** Told whenever phase, problem or status changed. */
   readonly onDidChange = this.changed.event;
@@ -133,10 +135,13 @@ export class Server implements vscode.Disposable {
     const [program, ...args] = words;
     const client = this.makeClient(program ?? "", args);
     this.client = client;
+    const before = this.deaths;
     try {
       await client.start();
     } catch (error) {
-      if (this.phase === "starting") {
+      // A process that ran and died is a crash, and counted as one; only what never ran is told here.
+      await new Promise((resolve) => setTimeout(resolve, SETTLE_MS));
+      if (this.phase === "starting" && this.deaths === before && client === this.client) {
         this.fail(`The language server did not start: ${messageOf(error)}`);
       }
     }
@@ -244,14 +249,19 @@ export class Server implements vscode.Disposable {
     }
   }
 
-  /** The connection broke: start again, unless that happened too often. */
+  /**
+   * The connection broke: start again, unless that happened too often. The client's own restarts are not used: they
+   * tell the user of every one that fails, and a client that is only stopped starts again as soon as it is to send something.
+   */
   private closed(): { action: CloseAction; handled: boolean } {
-    if (this.leaving || this.crashes.mayRestart(Date.now())) {
+    this.deaths += 1;
+    if (!this.leaving && this.crashes.mayRestart(Date.now())) {
       this.log.own.warn("the language server ended and is started again");
-      return { action: CloseAction.Restart, handled: true };
+      void this.restart();
+    } else if (!this.leaving) {
+      this.fail("The language server ended four times in three minutes and is not started again.");
+      setImmediate(() => void this.end());
     }
-    this.fail("The language server ended four times in three minutes and is not started again.");
-    setImmediate(() => void this.end()); // a client that only stopped starts again by itself when it is to send something
     return { action: CloseAction.DoNotRestart, handled: true };
   }
 

@@ -8,7 +8,7 @@ export async function openSample(context: vscode.ExtensionContext): Promise<void
   await vscode.workspace.fs.copy(from, to, { overwrite: true });
   const editor = await vscode.window.showTextDocument(to, { preview: false });
   const text = editor.document.getText();
-  const place = editor.document.positionAt(text.indexOf("return", text.indexOf("def total")) + "return".length);
+  const place = editor.document.positionAt(text.indexOf("self.path =\n") + "self.path =".length);
   editor.selection = new vscode.Selection(place, place);
 }
 
