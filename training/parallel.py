@@ -15,6 +15,7 @@ import torch
 from accelerate import Accelerator, InitProcessGroupKwargs
 from accelerate.state import AcceleratorState
 from torch import nn
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 
 from training.errors import TrainingError
@@ -44,19 +45,22 @@ def has_bf16(cpu: bool) -> bool:
 
 def distribute(model: nn.Module, accelerator: Accelerator, parallel: str) -> nn.Module:
     """The model on this process's device, as its share of a run of several: replicated (ddp) or sharded (fsdp2)."""
-    model.to(accelerator.device)
     if parallel == "fsdp2" and accelerator.num_processes > 1:
-        return shard(model, accelerator.mixed_precision == "bf16")
-    return accelerator.prepare_model(model)
+        mesh = init_device_mesh(accelerator.device.type, (accelerator.num_processes,))
+        return shard(model, mesh, accelerator.mixed_precision == "bf16")
+    return accelerator.prepare_model(model.to(accelerator.device))
 
 
-def shard(model: nn.Module, half: bool) -> nn.Module:
-    """Shard every block, then the rest (embedding, norm, head); masters and sums in float32."""
+def shard(model: nn.Module, mesh: DeviceMesh, half: bool) -> nn.Module:
+    """Shard every block, then the rest (embedding, norm, head); masters and sums in float32.
+
+    The model lies in the host's memory: each block goes to the device as it is sharded, never all at once.
+    """
     policy = MixedPrecisionPolicy(torch.bfloat16, torch.float32) if half else MixedPrecisionPolicy()
     for block in model.modules():
         if type(block).__name__ == "Block":
-            fully_shard(block, mp_policy=policy)
-    fully_shard(model, mp_policy=policy)
+            fully_shard(block, mesh=mesh, mp_policy=policy)
+    fully_shard(model, mesh=mesh, mp_policy=policy)
     return model
 
 

@@ -12,14 +12,16 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("accelerate")
 
 from model_runtime.cli import main as diffill  # noqa: E402
+from model_runtime.models.tokenizer import TextTokenizer  # noqa: E402
 from model_runtime.protocol import DiffillError  # noqa: E402
+from training.conversations import Exchange, lay_out  # noqa: E402
 from training.errors import TrainingError  # noqa: E402
 from training.models import ADDED, adapt_vocabulary, new_model, read_files, read_model, write_model  # noqa: E402
 from training.plan import KNOWN, make_plan, read_cluster  # noqa: E402
 from training.recipe import build  # noqa: E402
 from training.run import rate_at  # noqa: E402
 from training.stages.command import RECIPES, find_recipe, read_stage  # noqa: E402
-from training.stages.recipe import Schedule, Shape, StageRecipe  # noqa: E402
+from training.stages.recipe import Data, Schedule, Shape, StageRecipe  # noqa: E402
 from training.stages.stage import run_stage  # noqa: E402
 
 STAGES = ("base", "adapt", "midtrain", "sft")
@@ -112,8 +114,13 @@ def test_the_base_model_is_a_qwen2_checkpoint(stages):
     causal = torch.ones(20, 20, dtype=torch.bool).tril()[None, None]
     with torch.no_grad():
         assert torch.allclose(theirs(ids).logits, ours(ids, attention_mask=causal).logits, atol=1e-5)
-    tokenizer = transformers.AutoTokenizer.from_pretrained(stages / "sft" / "checkpoints" / "step-00000030")
+    (place,) = (stages / "sft" / "checkpoints").iterdir()
+    tokenizer = transformers.AutoTokenizer.from_pretrained(place)
     assert tokenizer.mask_token == "<|mask|>"
+    made = lay_out(Exchange("Add two numbers.", ""), TextTokenizer(place / "tokenizer.json"), Data(length=8).system)
+    asked = [{"role": "user", "content": "Add two numbers."}]
+    template = tokenizer.apply_chat_template(asked, add_generation_prompt=True, tokenize=False)
+    assert tokenizer(template, add_special_tokens=False).input_ids == made.prompt
 
 
 # Models

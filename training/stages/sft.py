@@ -7,19 +7,29 @@ row has the same length, filled with <|dlm_pad|>, which is trained on: that is h
 from __future__ import annotations
 
 from itertools import islice
+from pathlib import Path
 
 import numpy as np
 
+from model_runtime.models.dream import DreamModel
 from model_runtime.models.tokenizer import TextTokenizer
-from training.conversations import Exchange, exchanges_of_pack, lay_out, read_exchanges
+from training.conversations import CHAT_TEMPLATE, Exchange, exchanges_of_pack, lay_out, read_exchanges
 from training.errors import TrainingError
 from training.models import CHAT_PAD, Files
 from training.noisy import TokenIds
 from training.rows import Conversation, ConversationRows
 from training.scoring import Held
+from training.stages.masked import open_model
 from training.stages.recipe import StageRecipe
 
 HELD_SHARE = 0.02  # of conversations, kept from training for scoring
+
+
+def prepare(source: Path) -> tuple[DreamModel, Files]:
+    """The masked model in `source`, with a chat template where none came with it."""
+    model, files = open_model(source)
+    files.others.setdefault("chat_template.jinja", CHAT_TEMPLATE.encode())
+    return model, files
 
 
 def read_conversations(recipe: StageRecipe, tokenizer: TextTokenizer) -> tuple[list[Conversation], list[Conversation]]:

@@ -26,7 +26,6 @@ from training.rows import PackedRows, Rows
 from training.run import STOPPED, Run
 from training.scoring import Held, Scorer
 from training.stages import adapt, base, midtrain, sft
-from training.stages.masked import open_model
 from training.stages.recipe import StageRecipe
 from training.trainer import Objective, OnStep, train
 
@@ -109,7 +108,7 @@ def begin_model(recipe: StageRecipe, out: Path, weights_from: Path | None) -> tu
         return adapt.prepare(recipe, source, begun or weights_from is not None)
     if source is None:
         raise TrainingError(f"{recipe.stage} needs init: the model that adapt has made")
-    return midtrain.prepare(recipe, source) if recipe.stage == "midtrain" else open_model(source)
+    return midtrain.prepare(recipe, source) if recipe.stage == "midtrain" else sft.prepare(source)
 
 
 def read_data(
