@@ -34,6 +34,13 @@ export class Declined extends Error {
   }
 }
 
+/** A client that logs what goes wrong and leaves it to us what the user is told. */
+class QuietClient extends LanguageClient {
+  override error(message: string, data?: unknown): void {
+    super.error(message, data, false);
+  }
+}
+
 export class Server implements vscode.Disposable {
   phase: Phase = "stopped";
   problem: string | undefined;
@@ -214,7 +221,7 @@ export class Server implements vscode.Disposable {
       initializationFailedHandler: () => false,
     };
     const cwd = this.context.extensionPath; // no folder of the user's: Python would import from there
-    const client = new LanguageClient(
+    const client = new QuietClient(
       "diffill-client", // no section of settings: tracing, which would log source text, cannot be turned on
       "Diffill",
       { command: program, args, options: { cwd } },
