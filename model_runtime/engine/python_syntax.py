@@ -1,0 +1,105 @@
+"""Whether Python would parse with a fill in its hole, judged quickly: on the smallest stretch of code that tells.
+
+A file that is being written seldom parses as a whole. So the block around the hole is tried first, under a header of
+its own, then the blocks around that, then the statement at the margin. A stretch tells if something can stand in the
+hole such that it parses; where none does, nothing is known of any fill.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import warnings
+from collections.abc import Iterator
+
+# what may stand in a hole: a statement, a header, a piece of an expression, of an argument list, the end of one, …
+PROBES = (
+    *("pass", "if x:", "x,", "x", "x(", "x)", ")", "x):", "else:", "try:", "except x:", "@x", "def x(", "def x():"),
+    *("x=x,", "x: x,", "]", "}", "=x,", "x = [", ") -> x:", "for x in x", "if x in (", "class x:"),
+)
+# what a line begins with that has a block under it, and a whole one
+HEADERS = {
+    **{word: f"{word} x:" for word in ("if", "while", "with", "except", "elif", "class", "match", "case")},
+    **{"else": "else:", "try": "try:", "finally": "finally:", "for": "for x in x:", "def": "def x():"},
+    "async": "async def x():",
+}
+HEADER = re.compile(r":\s*(#.*)?$")
+OUTERMOST = re.compile(r"(?!else\b|elif\b|except\b|finally\b)[\w@]")  # a line at the margin that begins a statement
+MOST_LINES = 400  # of a stretch that is parsed again and again
+
+
+def parses(text: str) -> bool:
+    """Whether a text is a Python module; `return` and `await` may stand anywhere."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            ast.parse(text)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return False
+    return True
+
+
+class Judge:
+    """Tells for a hole between two texts whether a fill parses."""
+
+    def __init__(self, prefix: str, suffix: str):
+        self._stretch = next((pair for pair in stretches(prefix, suffix) if tells(*pair)), None)
+        self._known: dict[str, bool] = {}
+        self._headers = tuple(word for word, whole in HEADERS.items() if self._fits(whole))
+        if self._fits("pass") or self._fits("x") or self._fits("x,"):
+            self._headers = ()  # something else may stand here, too
+
+    def accepts(self, fill: str) -> bool:
+        """Whether Python parses with `fill` in the hole, a lone `#` aside; true where that cannot be told."""
+        return self._stretch is None or (self._fits(fill) and fill.strip() != "#")
+
+    def may_begin(self, text: str) -> bool:
+        """Whether a fill that parses may begin with `text`: where a block follows, only what heads one."""
+        return not self._headers or any(word.startswith(text) or text.startswith(word) for word in self._headers)
+
+    def _fits(self, fill: str) -> bool:
+        if self._stretch is None:
+            return True
+        if fill not in self._known:
+            self._known[fill] = parses(fill.join(self._stretch))
+        return self._known[fill]
+
+
+def tells(before: str, after: str) -> bool:
+    """Whether anything could stand between two texts."""
+    if before.count("\n") + after.count("\n") > MOST_LINES:
+        return False
+    return any(parses(f"{before}{probe}{after}") for probe in PROBES)
+
+
+def indentation(line: str) -> int:
+    """The width of a line's margin."""
+    return len(line) - len(line.lstrip(" \t"))
+
+
+def stretches(prefix: str, suffix: str) -> Iterator[tuple[str, str]]:
+    """What stands before and after the hole: in its block, in the blocks around it, in the outermost statement, all."""
+    *before, line = prefix.split("\n")
+    rest, *after = suffix.split("\n")
+    own = indentation(line) if line.strip() else len(line)
+    margin, start, end = own, len(before), 0
+    while margin:
+        while start and within(before[start - 1], margin):
+            start -= 1
+        while end < len(after) and within(after[end], margin):
+            end += 1
+        if start and HEADER.search(before[start - 1]):  # else it is no block, but lines within brackets
+            yield "\n".join(["if x:", *before[start:], line]), "\n".join([rest, *after[:end], ""])
+        margin = indentation(before[start - 1]) if start else 0
+    starts = [0, *(n for n, it in enumerate(before) if OUTERMOST.match(it))]
+    ends = [n for n, it in enumerate(after) if OUTERMOST.match(it)]
+    # where the hole may begin an outermost statement itself, it may also be a decorator of the next
+    nth = 0 if own else 1
+    end = ends[nth] if len(ends) > nth else len(after)
+    yield "\n".join([*before[starts[-1] :], line]), "\n".join([rest, *after[:end], ""])
+    yield prefix, suffix
+
+
+def within(line: str, own: int) -> bool:
+    """Whether a line belongs to a block with a margin of `own`."""
+    return not line.strip() or indentation(line) >= own

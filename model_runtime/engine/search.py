@@ -1,0 +1,240 @@
+"""Fill one hole from the left with a beam: several beginnings are kept, and the hole ends where ending is likely.
+
+For models that were trained with a `delete` token: its probability at the first mask is that of the hole's end, so that
+a text and its length are judged together. Each beginning is followed by a few masks, whatever its length; all are one
+batch over the same context. What is finished is judged again by what it makes of the text behind the hole: next-token
+probabilities of the suffix, which a `context_blind` model has from its causal context, and syntax errors.
+
+Legend: H hypotheses, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from model_runtime.backends.interface import Candidates
+from model_runtime.engine.cache import ContextCache, Layout, lay_out
+from model_runtime.engine.canvas import Canvas, Cell, Hole
+from model_runtime.engine.denoise import Bans, Outcome, Settings, out_of_time
+from model_runtime.engine.python_syntax import Judge
+from model_runtime.models.families import ModelFacts
+
+BEAM = 4
+FIRST = 24  # first tokens that are tried: not all may begin a text here
+MASKS = 2  # behind what is written
+FINISHED = 8  # texts that are compared at the end
+MARGIN = 2.0  # nats by which a beginning may lie behind the best that is finished
+FAR = 6.0  # the same where nothing finished parses
+EMPTY = 0.5  # so probable must an empty fill be
+SUFFIX = 12  # tokens behind the hole that a finished text is to predict
+# what a finished text's score is made of, besides the sum of its log-probabilities
+NETWORK_SUFFIX, COUNTED_SUFFIX, LENGTH = 0.5, 0.3, 0.3
+
+
+@dataclass(frozen=True)
+class Hypothesis:
+    """Tokens from the hole's start on, the probability of each, and the sum of their logarithms (with the end's)."""
+
+    tokens: tuple[int, ...] = ()
+    confidences: tuple[float, ...] = ()
+    score: float = 0.0
+    parts: dict[str, float] = field(default_factory=dict)
+
+    def grown(self, token: int, probability: float) -> Hypothesis:
+        """One token longer."""
+        return replace(
+            self,
+            tokens=(*self.tokens, token),
+            confidences=(*self.confidences, probability),
+            score=self.score + log(probability),
+        )
+
+    def ended(self, probability: float) -> Hypothesis:
+        """Finished."""
+        return replace(self, score=self.score + log(probability))
+
+
+def log(probability: float) -> float:
+    """A logarithm that no probability breaks."""
+    return math.log(max(probability, 1e-12))
+
+
+class Search:
+    """The beam over the hole of a canvas that has one."""
+
+    def __init__(
+        self,
+        cache: ContextCache,
+        canvas: Canvas,
+        facts: ModelFacts,
+        bans: Bans,
+        settings: Settings,
+        newline: int | None,
+        text: Callable[[Hypothesis], str],
+        judge: Judge | None,
+    ):
+        self.cache, self.canvas, self.facts, self.bans, self.settings = cache, canvas, facts, bans, settings
+        self.newline, self.text, self.judge = newline, text, judge
+        self.head = canvas.holes[0].cells[0].only if canvas.holes[0].head else None
+        self.live = [Hypothesis()]
+        self.finished: list[Hypothesis] = []
+        self.refused: list[Hypothesis] = []  # they end, but do not parse
+        self.cut: list[Hypothesis] = []  # they would go on, but may not
+        self.found: list[Hypothesis] = []  # best first
+
+    def run(self, outcome: Outcome) -> Iterator[None]:
+        """Search, yielding after each step; the canvas shows what is certain by then, `found` the texts at the end."""
+        while self.live:
+            if end := out_of_time(self.settings):
+                outcome.end = end
+                break
+            self.step()
+            outcome.steps += 1
+            if self.live:
+                self.show(outcome.steps)
+            else:
+                self.conclude(outcome)
+            yield
+        if self.live:  # time is up: what there is
+            self.found = sorted(self.finished or self.live, key=lambda it: -it.score)
+
+    def conclude(self, outcome: Outcome) -> None:
+        """Order what was found, and settle the best in the canvas."""
+        bar = max((it.score for it in self.finished), default=-math.inf) + FAR
+        if any(it.score > bar for it in self.cut):  # what ends was hardly meant to
+            self.finished, outcome.end = [], "max_tokens"
+        self.found = self.ordered(self.finished) or sorted(self.cut or self.refused, key=lambda it: -it.score)
+        best, hole = self.found[0], self.canvas.holes[0]
+        hole.cells = write(best, len(best.tokens), hole.cells, outcome.steps)
+
+    def step(self) -> None:
+        """Every beginning one token longer; the best are kept, and those that may end here are finished."""
+        grown: list[Hypothesis] = []
+        for hypothesis, (text_V, ending) in zip(self.live, self.look(), strict=True):
+            if self.judge is not None and not self.judge.accepts(self.text(hypothesis)):
+                self.refused.append(hypothesis.ended(ending))
+                ending = 0.0  # more must follow
+            if ending > (0.0 if hypothesis.tokens else EMPTY):
+                self.finished.append(hypothesis.ended(ending))
+            if len(hypothesis.tokens) - (self.head is not None) >= self.settings.options.max_tokens:
+                self.cut.append(hypothesis)
+                continue
+            wide = BEAM if hypothesis.tokens else FIRST
+            for token in np.argpartition(-text_V, wide)[:wide].tolist():
+                if text_V[token] > 0:
+                    grown.append(hypothesis.grown(token, (1 - ending) * float(text_V[token])))
+        self.finished = sorted(self.finished, key=lambda it: -it.score)[:FINISHED]
+        bar = self.finished[0].score - MARGIN if self.finished else -math.inf
+        if not self.finished and self.refused:  # something else may parse, but not without end
+            bar = max(it.score for it in self.refused) - FAR
+        grown = [it for it in grown if it.score > bar and self.may_go_on(it)]
+        self.live = sorted(grown, key=lambda it: -it.score)[:BEAM]
+
+    def may_go_on(self, hypothesis: Hypothesis) -> bool:
+        """Whether a text that begins like this may parse."""
+        return self.judge is None or self.judge.may_begin(self.text(hypothesis))
+
+    def layout(self, hypothesis: Hypothesis) -> tuple[Layout, Cell]:
+        """The canvas after a beginning; only its first mask is asked for."""
+        cells = [Cell(token) for token in hypothesis.tokens]
+        first = Cell(only=self.head if not cells else None)
+        hole = Hole(0, 0, [*cells, first, *(Cell() for _ in range(MASKS - 1))])
+        layout = lay_out(Canvas(self.canvas.contexts, [hole]), self.facts)
+        layout.masked = layout.masked[:1]
+        return layout, first
+
+    def look(self) -> list[tuple[np.ndarray, float]]:
+        """After every beginning: what stands at the first mask if the hole goes on [V], and the chance of its end."""
+        found = []
+        for layout, network_V, entropy, ends in self.see():
+            sight = None
+            if self.settings.expert is not None:
+                sight = self.settings.expert.sight(layout, layout.masked[0][0], network_V, entropy, ends)
+            if sight is not None:
+                found.append(self.settings.expert.both(sight))
+                continue
+            at = [self.facts.delete_id, *ends]
+            ending = float(network_V[at].sum())
+            network_V[at] = 0.0
+            found.append((network_V / max(network_V.sum(), 1e-9), ending))
+        return found
+
+    def see(self) -> Iterator[tuple[Layout, np.ndarray, float, list[int]]]:
+        """After every beginning: the layout, the network's probabilities [V], their entropy, the tokens of an end."""
+        layouts, cells = zip(*map(self.layout, self.live), strict=True)
+        bias_CV, lines = self.bans.for_cells([(cell, self.bans.shrinking) for cell in cells])
+        candidates = self.cache.step(list(layouts), bias_CV, [[line] for line in lines])
+        after = self.canvas.contexts[1][:1]
+        most = self.settings.options.max_lines
+        for b, (layout, cell, hypothesis) in enumerate(zip(layouts, cells, self.live, strict=True)):
+            full = most is not None and 1 + sum(token == self.newline for token in hypothesis.tokens) >= most
+            ends = sorted({*after, *([self.newline] if full and self.newline is not None else [])})
+            network_V = dense(candidates, b, self.facts.vocabulary)
+            yield layout, network_V, float(candidates.entropy_BR[b, 0]), ends if cell.only is None else []
+
+    def ordered(self, finished: list[Hypothesis]) -> list[Hypothesis]:
+        """The finished texts in order, best first, scored with their suffix, length and errors."""
+        if not finished:
+            return finished
+        suffix = self.canvas.contexts[1][:SUFFIX]
+        network = np.zeros(len(finished))
+        if suffix and self.facts.shift and self.facts.context_blind:
+            runs = [[*hypothesis.tokens, *suffix] for hypothesis in finished]
+            log_probs = self.cache.continuations(self.canvas, runs)
+            network = np.array(
+                [probs[len(it.tokens) + 1 :].sum() for probs, it in zip(log_probs, finished, strict=True)]
+            )
+        judged = []
+        for hypothesis, of_network in zip(finished, network, strict=True):
+            counted = 0.0
+            if self.settings.expert is not None:
+                counted = self.settings.expert.likelihood([*self.canvas.contexts[0], *hypothesis.tokens], suffix)
+            parts = {
+                "beam": hypothesis.score,
+                "network": float(of_network),
+                "counted": counted,
+                "length": float(len(hypothesis.tokens)),
+            }
+            judged.append(replace(hypothesis, parts=parts))
+        return sorted(judged, key=lambda it: -total(it))
+
+    def show(self, step: int) -> None:
+        """Put into the canvas what all texts share, and behind it the best one's further tokens as guesses."""
+        texts = [*self.live, *self.finished, *self.cut]
+        if not self.finished and not self.cut:
+            texts += self.refused  # in the end there may be nothing else
+        best = max(texts, key=lambda it: it.score)
+        columns = zip(*(it.tokens for it in texts), strict=False)
+        shared = sum(1 for _ in itertools.takewhile(lambda column: len(set(column)) == 1, columns))
+        self.canvas.holes[0].cells = write(best, shared, self.canvas.holes[0].cells, step)
+
+
+def write(hypothesis: Hypothesis, settled: int, before: list[Cell], step: int) -> list[Cell]:
+    """Its cells: the first `settled` hold their tokens, since the step in which they were, the others are guesses."""
+    cells = []
+    for n, (token, confidence) in enumerate(zip(hypothesis.tokens, hypothesis.confidences, strict=True)):
+        known = before[n].step if n < len(before) and before[n].token == token else step
+        if n < settled:
+            cells.append(Cell(token, confidence, known))
+        else:
+            cells.append(Cell(None, 0.0, step, token, confidence))
+    return cells
+
+
+def total(hypothesis: Hypothesis) -> float:
+    """A finished text's score."""
+    parts = hypothesis.parts
+    judged = NETWORK_SUFFIX * parts["network"] + COUNTED_SUFFIX * parts["counted"] + LENGTH * parts["length"]
+    return parts["beam"] + judged
+
+
+def dense(candidates: Candidates, b: int, vocabulary: int) -> np.ndarray:
+    """The candidates of the first asked row as probabilities [V]; what is not among them counts as 0."""
+    probs_V = np.zeros(vocabulary)
+    probs_V[candidates.ids_BRA[b, 0]] = np.exp(candidates.log_probs_BRA[b, 0])
+    return probs_V
