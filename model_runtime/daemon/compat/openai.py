@@ -16,7 +16,6 @@ from model_runtime.daemon.compat.markers import Marked, take_apart
 from model_runtime.daemon.compat.texts import Ends
 from model_runtime.daemon.messages import MAX_ALTERNATIVES, MAX_SEED
 from model_runtime.daemon.scheduler import Scheduler
-from model_runtime.protocol import RequestError
 
 BEGAN = int(time.time())
 
@@ -51,8 +50,6 @@ class Completions:
     def wanted(self) -> list[Wanted]:
         """What is to be filled: one hole for each prompt."""
         prompts = [self.prompt] if isinstance(self.prompt, str) else self.prompt
-        if len(prompts) * self.n > MAX_ALTERNATIVES:
-            raise RequestError(f"a request has at most {MAX_ALTERNATIVES} texts, not {len(prompts) * self.n}")
         return [self._one(take_apart(prompt) if not self.suffix else Marked(prompt, self.suffix)) for prompt in prompts]
 
     def _one(self, marked: Marked) -> Wanted:
