@@ -264,7 +264,7 @@ def test_slow_bodies_are_given_up():
             answer = await exchange(client.base_url.port, post(100, b"{"))
             assert answer.startswith(b"HTTP/1.1 408")
             assert b"the body did not come within 0.02 s" in answer
-            assert (await client.post("/infill", json={"input_prefix": "a"})).json()["content"] == "ok"
+            assert (await client.get("/v1/models")).status_code == 200
 
     run(scene())
 
