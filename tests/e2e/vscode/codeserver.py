@@ -34,6 +34,7 @@ SETTINGS: dict[str, Any] = {
     "workbench.secondarySideBar.defaultVisibility": "hidden",
     "chat.disableAIFeatures": True,
     "git.enabled": False,
+    "remote.autoForwardPorts": False,
     "files.autoSave": "off",
     "files.hotExit": "off",
     "editor.minimap.enabled": False,

@@ -17,7 +17,7 @@ import pytest
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "editors"), str(HERE.parents[1] / "lsp")]
 
-import places
+import places  # noqa: E402
 
 collect_ignore_glob: list[str] = []
 if places.missing() and not places.REQUIRED:
@@ -30,16 +30,6 @@ if places.missing() and not places.REQUIRED:
                 item.add_marker(skip)
 
 
-FLAGS = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1",  # nothing leaves this machine
-)
 FAILED = pytest.StashKey[bool]()
 
 
@@ -100,12 +90,10 @@ class servers:
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Any]:
     """Chromium."""
-    from playwright.sync_api import sync_playwright
+    from window import chromium
 
-    with sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=places.browser(), headless=True, args=list(FLAGS))
+    with chromium() as running:
         yield running
-        running.close()
 
 
 @pytest.fixture(scope="session")

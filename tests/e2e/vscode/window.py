@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
 
 import places
 from codeserver import CodeServer, wait_until
-from playwright.sync_api import BrowserContext, Locator, Page, expect
+from playwright.sync_api import Browser, BrowserContext, Locator, Page, TimeoutError, expect, sync_playwright
 
 SECONDS = 30  # how long anything may take on a busy machine
 NOWHERE = (480, 792)  # for the mouse, where no hover opens: an empty part of the status bar
 expect.set_options(timeout=SECONDS * 1000)
+
+FLAGS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1",  # nothing leaves this machine
+)
 
 # Ghost text on the page from top to bottom: the first line's is split into a span for each token, the lines below
 # it stand in a block of their own.
@@ -31,10 +44,12 @@ GHOST = """() => {
 }"""
 
 # The lines of an editor from top to bottom, without what decorations and ghost text add behind or in them.
-LINES = """(box) => [...box.querySelectorAll(':scope > .view-line')]
-  .sort((a, b) => parseFloat(a.style.top) - parseFloat(b.style.top))
-  .map((line) => [...line.querySelectorAll(':scope > span > span')]
-    .filter((span) => !/ghost-text|ced-.*-(after|before)/.test(span.className)).map((span) => span.textContent).join(''))"""
+LINES = """(box) => {
+  const ours = (span) => !/ghost-text|ced-.*-(after|before)/.test(span.className);
+  return [...box.querySelectorAll(':scope > .view-line')]
+    .sort((a, b) => parseFloat(a.style.top) - parseFloat(b.style.top))
+    .map((line) => [...line.querySelectorAll(':scope > span > span')].filter(ours).map((s) => s.textContent).join(''));
+}"""
 
 # A mark with a background, and not the frame around a hole.
 TINTED = """(mark) => {
@@ -46,6 +61,17 @@ TINTED = """(mark) => {
 def plain(text: str) -> str:
     """Text as VS Code draws it, with its blanks as blanks."""
     return text.replace("\u00a0", " ").replace("\u00b7", " ").replace("\u200b", "").replace("\u200c", "")
+
+
+@contextlib.contextmanager
+def chromium() -> Iterator[Browser]:
+    """A browser without a display."""
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=places.browser(), headless=True, args=list(FLAGS))
+        try:
+            yield running
+        finally:
+            running.close()
 
 
 class Window:
@@ -84,9 +110,7 @@ class Window:
 
     def show(self, file: str, line: int = 1, column: int = 1) -> Window:
         """Open another file of the folder in this window, the cursor at a line and column (from 1)."""
-        self.press("Control+p")
-        box = self.page.locator(".quick-input-widget input").first
-        box.fill(f"{self.folder / file}:{line}:{column}")
+        self.ask("Control+p", f"{self.folder / file}:{line}:{column}")
         self.page.locator(".quick-input-list .monaco-list-row").filter(has_text=Path(file).name).first.click()
         self.page.mouse.move(*NOWHERE)
         self.editor(file).wait_for()
@@ -120,8 +144,7 @@ class Window:
 
     def go(self, line: int, column: int) -> None:
         """Put the cursor at a line and column."""
-        self.press("Control+g")
-        self.page.locator(".quick-input-widget input").first.fill(f":{line}:{column}")
+        self.ask("Control+g", f":{line}:{column}")
         self.press("Enter")
         self.at(line, column)
 
@@ -163,10 +186,24 @@ class Window:
                 self.page.keyboard.press("Enter")
             self.page.keyboard.type(words)
 
+    def ask(self, key: str, text: str) -> None:
+        """Open the box at the top with a key, again if the focus was on its way, and write into it."""
+        box = self.page.locator(".quick-input-widget input.input").first
+
+        def opened() -> bool:
+            self.press(key)
+            try:
+                box.wait_for(timeout=2000)
+            except TimeoutError:
+                return False
+            return True
+
+        wait_until(opened, f"the box that {key} opens", SECONDS)
+        box.fill(text)
+
     def run(self, title: str) -> None:
         """Run a command by its title in the command palette."""
-        self.press("F1")
-        self.page.locator(".quick-input-widget input").first.fill(f">{title}")
+        self.ask("F1", f">{title}")
         row = self.page.locator(".quick-input-list .monaco-list-row").filter(has_text=title).first
         row.click()
         self.page.mouse.move(*NOWHERE)
