@@ -6,12 +6,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from model_runtime.models.dream import DreamModel
+from model_runtime.models.dream import DreamConfig, DreamModel
 from training.corpus.build import build
 from training.corpus.sources import SourceFile
 from training.corpus.tokenizer import load_tokenizer
+from training.objectives.infill import InfillShape
 from training.release import facts_of_run
-from training.stages.scratch import Earlier, Recipe, earlier_of, train
+from training.stages import scratch
+from training.stages.scratch import Earlier, Recipe, earlier_of, load_recipe, train
+from training.stages.shapes import Trial, choose, speed
 
 RECIPE = Recipe(
     model={
@@ -92,3 +95,43 @@ def test_weights_that_do_not_fit_are_refused(corpus: Path, tmp_path: Path) -> No
     tokenizer.save(str(first / "tokenizer.json"))
     with pytest.raises(ValueError, match="another vocabulary"):
         run(corpus, tmp_path / "other", 0.0, source=first)
+
+
+def test_shapes_are_tried_and_the_choice_is_kept(corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    shapes = [{"hidden_size": 8}, {"hidden_size": 24, "num_hidden_layers": 2}]
+    recipe = Recipe(**{**vars(RECIPE), "shapes": shapes})
+    train(recipe, corpus, tmp_path / "run", 0.01, "cpu", 0)
+    told = [line for line in capsys.readouterr().out.splitlines() if line.startswith("tried")]
+    assert len(told) == 2
+    chosen = json.loads(state(tmp_path / "run")["recipe"])["model"]
+    assert chosen in [{**RECIPE.model, **shape} for shape in shapes]
+    before = state(tmp_path / "run")["step"]
+    train(recipe, corpus, tmp_path / "run", 0.02, "cpu", 0)  # goes on with the same shape
+    assert "tried" not in capsys.readouterr().out
+    assert state(tmp_path / "run")["step"] > before
+    assert json.loads(state(tmp_path / "run")["recipe"])["model"] == chosen
+
+
+def test_more_time_and_speed_call_for_more_parameters() -> None:
+    small, large = Trial({}, 5_000_000, 10_000.0), Trial({}, 20_000_000, 3_000.0)
+    assert choose([small, large], 60.0) is small
+    assert choose([small, large], 1e8) is large
+    assert choose([small, Trial({}, 5_000_000, 20_000.0)], 60.0).tokens_per_second == 20_000.0
+
+
+def test_speed_counts_what_comes_after_the_warm_up() -> None:
+    now = iter(range(1000))
+    # each step takes two ticks of a clock that goes on with every look
+    assert speed(lambda: 10, 30.0, lambda: float(next(now))) == pytest.approx(10.0, rel=0.2)
+
+
+def test_the_recipes_are_whole() -> None:
+    for name, least, most in (("cpu", 3e6, 7e6), ("gpu", 15e6, 20e6)):
+        recipe = load_recipe(Path(scratch.__file__).parents[1] / f"recipes/embedded/{name}.yaml")
+        for shape in [{}, *recipe.shapes]:
+            config = DreamConfig(vocab_size=8192, **{**recipe.model, **shape})
+            with torch.device("meta"):
+                count = sum(p.numel() for p in DreamModel(config).parameters())
+            assert least < count < most, shape
+            assert config.hidden_size % config.num_attention_heads == 0
+        InfillShape(**recipe.rows)

@@ -31,6 +31,9 @@ from training.corpus.pack import load_pack
 from training.data import InfillBatches, batches
 from training.objectives.infill import IGNORE, PAD, InfillShape, Rows, TokenIds
 from training.objectives.muon import Muon
+from training.stages.shapes import TRIED_SECONDS, Trial, choose, speed
+
+PEAK_TFLOPS = {"H200": 989.0, "H100": 989.0, "A100": 312.0}  # dense bfloat16, as their maker states them
 
 
 @dataclass
@@ -47,6 +50,7 @@ class Recipe:
     decay: float = 0.45
     clip: float = 1.0
     seed: int = 0
+    shapes: list[dict[str, Any]] = field(default_factory=list)  # of the model, tried before a new run (`shapes.py`)
 
 
 def load_recipe(path: Path) -> Recipe:
@@ -168,6 +172,68 @@ def evaluate(model: DreamModel, held_out: list[Rows], device: str, half: bool) -
     return {"next_nats": sums[0] / max(sums[1], 1), "masked_nats": sums[2] / max(sums[3], 1)}
 
 
+def make_model(shape: dict[str, Any], tokenizer: Tokenizer, device: str) -> DreamModel:
+    """A fresh model for a tokenizer of the corpus build, ready to train."""
+    ids, vocabulary = token_ids(tokenizer), tokenizer.get_vocab_size()
+    special = {
+        "pad_token_id": ids.pad,
+        "bos_token_id": ids.bos,
+        "mask_token_id": ids.mask,
+        "expand_token_id": ids.expand,
+        "delete_token_id": ids.delete,
+        "eos_token_id": ids.delete,
+    }
+    model = DreamModel(DreamConfig(vocab_size=vocabulary, tokenizer_size=vocabulary, **special, **shape))
+    return model.to(device).train()
+
+
+def backward(model: DreamModel, rows: Rows, recipe: Recipe, device: str, half: bool) -> tuple[Tensor, float, float]:
+    """Gradients of the loss of a batch: the loss, and its nats of a next and of a masked token."""
+    with torch.autocast(device, torch.bfloat16, enabled=half):
+        next_sum, next_count, mask_sum, mask_weight = losses(model, rows)
+        w = recipe.mask_weight
+        loss = (next_sum + w * mask_sum) / (next_count + w * mask_weight)
+    loss.backward()
+    return loss.detach(), float(next_sum.detach() / next_count), float(mask_sum.detach() / mask_weight)
+
+
+def pick_shape(recipe: Recipe, tokenizer: Tokenizer, dataset: InfillBatches, device: str, seconds: float) -> Recipe:
+    """The recipe with the shape that trains best in `seconds`, each tried for a few of them."""
+    rows = [dataset[n].to(device) for n in range(4)]
+    trials = []
+    for shape in recipe.shapes:
+        model = make_model({**recipe.model, **shape}, tokenizer, device)
+        optimizers, taken = make_optimizers(model, recipe), 0
+
+        def step(model=model, optimizers=optimizers) -> int:  # type: ignore[no-untyped-def]
+            nonlocal taken
+            batch = rows[taken % len(rows)]
+            backward(model, batch, recipe, device, device == "cuda")[0].item()
+            for optimizer in optimizers:
+                optimizer.step()
+                optimizer.zero_grad(set_to_none=True)
+            taken += 1
+            return int((batch.kind != PAD).sum())
+
+        tokens_per_second = speed(step, min(TRIED_SECONDS, seconds / 10) / len(recipe.shapes))
+        trial = Trial(shape, sum(p.numel() for p in model.parameters()), tokens_per_second)
+        trials.append(trial)
+        print(
+            f"tried {shape}: {trial.parameters / 1e6:.2f} M parameters, {tokens_per_second:,.0f} tokens a second,"
+            f" predicted {trial.predicted(seconds):.4f}",
+            flush=True,
+        )
+    return dataclasses.replace(recipe, model={**recipe.model, **choose(trials, seconds).shape}, shapes=[])
+
+
+def utilisation(parameters: int, rows_per_second: float, device: str) -> dict[str, float]:
+    """Floating-point operations in 10^12 a second (6 a parameter and row), and their share of a known device's peak."""
+    tflops = 6 * parameters * rows_per_second / 1e12
+    known = torch.cuda.get_device_name() if device == "cuda" else ""
+    peak = next((peak for name, peak in PEAK_TFLOPS.items() if name in known), None)
+    return {"tflops": round(tflops, 2)} | ({"utilisation": round(tflops / peak, 3)} if peak else {})
+
+
 def train(
     recipe: Recipe,
     corpus: Path,
@@ -181,7 +247,6 @@ def train(
 
     `source` is a model folder whose weights a new run starts from; a run that goes on ignores it.
     """
-    torch.manual_seed(recipe.seed)
     pack = load_pack(corpus)
     tokenizer = Tokenizer.from_file(str(corpus / "tokenizer.json"))
     ids = token_ids(tokenizer)
@@ -190,25 +255,21 @@ def train(
     dataset = InfillBatches(pack, (0, pack.validation_from), shape, ids, recipe.batch_size, recipe.seed)
     held_out_set = InfillBatches(pack, (pack.validation_from, count), shape, ids, recipe.batch_size, 1)
     held_out = [held_out_set[n].to(device) for n in range(6)]
-    special = {
-        "pad_token_id": ids.pad,
-        "bos_token_id": ids.bos,
-        "mask_token_id": ids.mask,
-        "expand_token_id": ids.expand,
-        "delete_token_id": ids.delete,
-        "eos_token_id": ids.delete,
-    }
-    vocabulary = tokenizer.get_vocab_size()
-    model = DreamModel(DreamConfig(vocab_size=vocabulary, tokenizer_size=vocabulary, **special, **recipe.model))
-    model.to(device).train()
-    optimizers = make_optimizers(model, recipe)
     out.mkdir(parents=True, exist_ok=True)
     log, place = out / "log.jsonl", out / "checkpoint"
-    step, spent, tokens, earlier = 0, 0.0, 0, Earlier()
-    half: bool | None = None
     found = latest_checkpoint(place)
+    state: dict[str, Any] = {}
     if found is not None:
         state = torch.load(found / "trainer.pt", map_location=device, weights_only=True)
+        recipe = dataclasses.replace(recipe, model=json.loads(state["recipe"])["model"], shapes=[])
+    elif recipe.shapes and source is None:
+        recipe = pick_shape(recipe, tokenizer, dataset, device, minutes * 60)
+    torch.manual_seed(recipe.seed)
+    model = make_model(recipe.model, tokenizer, device)
+    optimizers = make_optimizers(model, recipe)
+    step, spent, tokens, earlier = 0, 0.0, 0, Earlier()
+    half: bool | None = None
+    if found is not None:
         model.load_state_dict(DreamModel.from_pretrained(found, dtype=torch.float32).state_dict())
         for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
@@ -262,11 +323,7 @@ def train(
         for optimizer in optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = share * recipe.learning_rate
-        with torch.autocast(device, torch.bfloat16, enabled=half):
-            next_sum, next_count, mask_sum, mask_weight = losses(model, rows)
-            w = recipe.mask_weight
-            loss = (next_sum + w * mask_sum) / (next_count + w * mask_weight)
-        loss.backward()
+        loss, next_nats, masked_nats = backward(model, rows, recipe, device, half)
         norm = torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.clip)
         if not math.isfinite(loss.item()):
             raise FloatingPointError(f"the loss is {loss.item()} at step {step}; the last checkpoint is intact")
@@ -283,11 +340,12 @@ def train(
                 "step": step,
                 "minutes": round(spent / 60, 2),
                 "tokens": tokens,
-                "next_nats": round(float(next_sum / next_count), 4),
-                "masked_nats": round(float(mask_sum / mask_weight), 4),
+                "next_nats": round(next_nats, 4),
+                "masked_nats": round(masked_nats, 4),
                 "norm": round(float(norm), 3),
                 "rate": round(share, 3),
-                "rows_per_s": round(rows.ids.numel() / statistics.median(recent)),
+                "tokens_per_s": round(tokens / step / statistics.median(recent)),
+                **utilisation(parameters, rows.ids.numel() / statistics.median(recent), device),
             }
             append_json(log, record)
             print(json.dumps(record), flush=True)
