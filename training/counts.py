@@ -16,8 +16,8 @@ from model_runtime.engine.expert import FEATURES, context_keys, quantise
 from training.corpus.pack import load_pack
 
 # of each order: a context's smallest count, a continuation's smallest count, continuations at most
-FORWARD = ((10, 4, 64), (40, 5, 16), (32, 6, 8), (24, 6, 5), (20, 8, 4), (20, 10, 3))
-BACKWARD = ((10, 6, 40), (80, 8, 8), (80, 10, 4))
+FORWARD = ((10, 4, 64), (44, 6, 16), (36, 7, 8), (28, 7, 5), (24, 9, 4), (24, 11, 3))
+BACKWARD = ((10, 10, 32), (120, 12, 8), (120, 14, 4))
 
 
 def count_order(

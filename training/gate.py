@@ -1,118 +1,159 @@
 """Learn how far the counted expert is to be believed: `python -m training.gate MODEL --corpus build/embedded`.
 
-On lines of the corpus's validation documents: the first tokens of a line are revealed, the rest is masked, with masks
-to spare; the target is the next token, or `delete` where the line ends. The gate is the logistic function of FEATURES
-that makes the mixture's likelihood of the targets greatest.
+On lines of the corpus's validation documents, seen as `engine/search.py` sees them: a part of the line is written, a
+few masks follow, and the target is the next token or the end. Two logistic functions are learned. The gate says how
+much of the next token's probability is the counts' (FEATURES), such that the mixture's likelihood of the targets is
+greatest; the other one says how likely the end is (END_FEATURES), where Python would parse with it.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from model_runtime.engine.cache import ContextCache, lay_out
-from model_runtime.engine.canvas import Cell, build_canvas
-from model_runtime.engine.denoise import Bans
+from model_runtime.engine.cache import ContextCache
+from model_runtime.engine.canvas import build_canvas
+from model_runtime.engine.denoise import Settings
 from model_runtime.engine.engine import Engine
-from model_runtime.engine.expert import FEATURES, CountedExpert, following_token, local_tokens
-from training.corpus.pack import load_pack
+from model_runtime.engine.expert import END_FEATURES, FEATURES, CountedExpert, local_tokens
+from model_runtime.engine.python_syntax import Judge
+from model_runtime.engine.search import Hypothesis, Search
+from model_runtime.protocol import FillRequest
+from training.evaluation.holes import HoldoutHole, sample_validation_holes
 
-SPARE = 6  # masks behind the line's end
-
-
-def line_holes(engine: Engine, corpus: Path, count: int, seed: int) -> Iterator[tuple[str, int, int]]:
-    """Whole lines (text, start, end) of validation documents, indentation left out."""
-    pack = load_pack(corpus)
-    rng = np.random.default_rng(seed)
-    for _ in range(count):
-        document = int(rng.integers(pack.validation_from, len(pack.offsets) - 1))
-        text = engine.tokenizer.decode_bytes(pack.document(document)).decode(errors="ignore")
-        lines = text.splitlines(keepends=True)
-        number = int(rng.integers(len(lines)))
-        content = lines[number].strip()
-        if len(content) < 4 or content.startswith(("#", '"', "'")):
-            continue
-        start = sum(map(len, lines[:number])) + lines[number].index(content[0])
-        yield text, start, start + len(content)
+LINES_OF = 10  # seed of the lines that are learned on: not those that decoding is chosen on
+INSIDE = 4  # places within a line that are looked at, besides its start and its end
 
 
-def observe(engine: Engine, holes: Iterator[tuple[str, int, int]], seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Features [X, F] and the probabilities [X, 2] that network and expert give the target."""
+@dataclass
+class Seen:
+    """Places in lines [X]: features, the probabilities that network and counts give the next token, whether they are
+    ends, whether they may be, and how many places of their line each stands for."""
+
+    features: np.ndarray
+    end_features: np.ndarray
+    probabilities: np.ndarray
+    ends: np.ndarray
+    may_end: np.ndarray
+    weights: np.ndarray
+
+
+def observe(engine: Engine, holes: Iterable[HoldoutHole], seed: int) -> Seen:
+    """Look at a few places of every line."""
     assert engine.expert is not None
     rng = np.random.default_rng(seed)
-    bans, facts = Bans(engine.facts, engine.tokenizer), engine.facts
-    features, probabilities = [], []
-    for text, start, end in holes:
-        tokens = engine.tokenizer.encode(text[start:end])
-        expert = CountedExpert(engine.expert, facts, local_tokens(engine.tokenizer.encode, text, [(start, end)], None))
-        canvas = build_canvas(engine.tokenizer, facts, text, [(start, end)], heal=False)
-        cache = ContextCache(engine.backend, canvas, enabled=True)
-        for shown in {0, int(rng.integers(0, len(tokens) + 1)), len(tokens)}:
-            masks = max(len(tokens) - shown, 0) + int(rng.integers(1, SPARE))
-            canvas.holes[0].cells = [Cell(token) for token in tokens[:shown]] + [Cell() for _ in range(masks)]
-            target = tokens[shown] if shown < len(tokens) else facts.delete_id
-            layout = lay_out(canvas, facts)
-            lines = [bans.growing] * len(layout.masked)
-            targets = np.full((1, len(lines)), target)
-            found = cache.step([layout], bans.lines, [lines], targets_BR=targets)
-            left, right = expert.look(layout, layout.masked[0][0])
-            probs_V = expert.probabilities(left, right)
-            if probs_V is None or left is None or found.target_log_probs_BR is None:
+    rows = []
+    for hole in holes:
+        tokens, at = engine.tokenizer.encode(hole.truth), len(hole.prefix)
+        request = FillRequest(text=hole.prefix + hole.suffix, holes=[(at, at)], max_lines=1, language="python")
+        local = local_tokens(engine.tokenizer.encode, request.text, request.holes, None)
+        expert = CountedExpert(engine.expert, engine.facts, local)
+        canvas = build_canvas(engine.tokenizer, engine.facts, request.text, request.holes, heal=False)
+        settings = Settings(request, "search", 0.0, None, None, rng, expert)
+        judge = Judge(hole.prefix, hole.suffix)
+        search = Search(
+            ContextCache(engine.backend, canvas, enabled=True), canvas, engine.facts, engine.bans, settings,
+            engine.tokenizer.newline_id, lambda _: "", None,
+        )  # fmt: skip
+        places = sorted({0, len(tokens), *rng.integers(0, len(tokens) + 1, INSIDE).tolist()})
+        search.live = [Hypothesis(tuple(tokens[:place])) for place in places]
+        for place, (layout, network_V, entropy, ends) in zip(places, search.see(), strict=True):
+            sight = expert.sight(layout, layout.masked[0][0], network_V, entropy, ends)
+            if sight is None:
                 continue
-            best = float(np.exp(found.log_probs_BRA[0, 0, 0]))
-            features.append(expert.features(left, right, probs_V, best, float(found.entropy_BR[0, 0])))
-            after = following_token(canvas, 0, layout.masked[0][2])
-            counted = probs_V[after] if target == facts.delete_id and after is not None else probs_V[target]
-            probabilities.append((float(np.exp(found.target_log_probs_BR[0, 0])), float(counted)))
-    return np.array(features), np.array(probabilities)
+            ended = place == len(tokens)
+            written = engine.tokenizer.decode_bytes(tokens[:place]).decode(errors="ignore")
+            of_target = (0.0, 0.0) if ended else (sight.network_V[tokens[place]], sight.expert_V[tokens[place]])
+            inside = 0 < place < len(tokens)
+            weight = (len(tokens) - 1) / (len(places) - 2) if inside else 1.0
+            may_end = place > 0 and judge.accepts(written)
+            rows.append((sight.features, sight.end_features, of_target, ended, may_end, weight))
+    return Seen(*(np.array(column) for column in zip(*rows, strict=True)))
 
 
-def learn(features: np.ndarray, probabilities: np.ndarray, rounds: int = 4000, rate: float = 0.05) -> np.ndarray:
-    """The gate's weights by gradient ascent on the mean log-likelihood of the mixture, with a little decay."""
-    weights = np.zeros(features.shape[1])
+def climb(slope: Callable[[np.ndarray], np.ndarray], count: int, rounds: int = 3000, rate: float = 0.05) -> np.ndarray:
+    """The weights [count] where a likelihood is greatest, by gradient ascent with a little decay."""
+    weights = np.zeros(count)
     squares = np.full_like(weights, 1e-8)
-    network, expert = probabilities[:, 0], probabilities[:, 1]
     for _ in range(rounds):
-        gate = 1 / (1 + np.exp(-features @ weights))
-        mixture = (1 - gate) * network + gate * expert + 1e-9
-        gradient = features.T @ ((expert - network) / mixture * gate * (1 - gate)) / len(features) - 1e-4 * weights
+        gradient = slope(weights) - 1e-4 * weights
         squares = 0.99 * squares + 0.01 * gradient**2
         weights += rate * gradient / np.sqrt(squares)
-        rate *= 0.999
+        rate *= 0.9985
     return weights
 
 
-def nats(features: np.ndarray, probabilities: np.ndarray, weights: np.ndarray) -> dict[str, float]:
-    """Mean nats of the targets: network alone, expert alone, both."""
-    gate = 1 / (1 + np.exp(-features @ weights))
-    both = (1 - gate) * probabilities[:, 0] + gate * probabilities[:, 1]
-    figures = {"network": probabilities[:, 0], "expert": probabilities[:, 1], "both": both}
-    return {name: round(float(-np.log(p + 1e-9).mean()), 4) for name, p in figures.items()}
+def learn_gate(seen: Seen) -> np.ndarray:
+    """Weights of FEATURES: where the mixture of network and counts makes the next tokens likeliest."""
+    text = ~seen.ends
+    features, weights = seen.features[text], seen.weights[text] / seen.weights[text].sum()
+    network, expert = seen.probabilities[text].T
+
+    def slope(w: np.ndarray) -> np.ndarray:
+        share = 1 / (1 + np.exp(-features @ w))
+        mixture = (1 - share) * network + share * expert + 1e-9
+        return features.T @ (weights * (expert - network) / mixture * share * (1 - share))
+
+    return climb(slope, len(FEATURES))
 
 
-def fit(model: Path, corpus: Path, count: int) -> None:
-    """Learn the gate of a model folder's expert.npz, in place."""
+def learn_end(seen: Seen) -> np.ndarray:
+    """Weights of END_FEATURES: a logistic regression over the places where a line may end."""
+    features, ends = seen.end_features[seen.may_end], seen.ends[seen.may_end]
+    weights = seen.weights[seen.may_end] / seen.weights[seen.may_end].sum()
+
+    def slope(w: np.ndarray) -> np.ndarray:
+        return features.T @ (weights * (ends - 1 / (1 + np.exp(-features @ w))))
+
+    return climb(slope, len(END_FEATURES))
+
+
+def nats(seen: Seen, gate: np.ndarray, end: np.ndarray) -> dict[str, float]:
+    """Mean nats of a next token by network, counts, both; and of whether the line ends, by base rate and as learned."""
+    text, may = ~seen.ends, seen.may_end
+    share = 1 / (1 + np.exp(-seen.features[text] @ gate))
+    network, expert = seen.probabilities[text].T
+    chance, ends = 1 / (1 + np.exp(-seen.end_features[may] @ end)), seen.ends[may]
+    base = np.average(ends, weights=seen.weights[may])
+
+    def mean(probabilities: np.ndarray, weights: np.ndarray) -> float:
+        return round(float(-np.average(np.log(probabilities + 1e-6), weights=weights)), 4)
+
+    return {
+        "network": mean(network, seen.weights[text]),
+        "expert": mean(expert, seen.weights[text]),
+        "both": mean((1 - share) * network + share * expert, seen.weights[text]),
+        "end, base rate": mean(np.where(ends, base, 1 - base), seen.weights[may]),
+        "end": mean(np.where(ends, chance, 1 - chance), seen.weights[may]),
+    }
+
+
+def fit(model: Path, corpus: Path, count: int) -> dict[str, float]:
+    """Learn the gate and the end of a model folder's expert.npz, in place; the nats on other lines."""
     engine = Engine.load(model)
-    learned = observe(engine, line_holes(engine, corpus, count, 0), 0)
-    weights = learn(*learned)
-    checked = observe(engine, line_holes(engine, corpus, count // 3, 1), 1)
-    print("gate, nats a token: learned on", nats(*learned, weights), "checked on", nats(*checked, weights))
-    print(dict(zip(FEATURES, weights.round(2).tolist(), strict=True)))
+    learned = observe(engine, sample_validation_holes(corpus, count, LINES_OF), 0)
+    gate, end = learn_gate(learned), learn_end(learned)
+    checked = nats(observe(engine, sample_validation_holes(corpus, count // 3, LINES_OF + 1), 1), gate, end)
+    print("nats: learned on", nats(learned, gate, end), "checked on", checked)
+    print(dict(zip(FEATURES, gate.round(2).tolist(), strict=True)))
+    print(dict(zip(END_FEATURES, end.round(2).tolist(), strict=True)))
     path = model / "expert.npz"
     with np.load(path) as file:
-        arrays = {name: file[name] for name in file} | {"gate": weights}
+        arrays = {name: file[name] for name in file} | {"gate": gate, "end": end}
     with path.open("wb") as out:
         np.savez_compressed(out, **arrays)  # type: ignore[arg-type]
+    return checked
 
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("model", type=Path, help="a model folder with expert.npz; its gate is replaced")
     parser.add_argument("--corpus", type=Path, default=Path("build/embedded"))
-    parser.add_argument("--count", type=int, default=1500)
+    parser.add_argument("--count", type=int, default=900)
     arguments = parser.parse_args(argv)
     fit(arguments.model, arguments.corpus, arguments.count)
     return 0

@@ -32,7 +32,7 @@ from training.evaluation.infill import hardware
 from training.gate import fit
 from training.stages.scratch import Earlier
 
-GATE_LINES = 1500  # validation lines on which the expert's gate is learned
+GATE_LINES = 900  # validation lines on which the expert's gate is learned
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:

@@ -69,7 +69,7 @@ def add_sampling_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--length",
         default="auto",
-        help="how long a hole gets: auto, expand, probe or fixed:N (default: auto)",
+        help="how long a hole gets: auto, expand, search, probe or fixed:N (default: auto)",
     )
     group.add_argument(
         "--sampler", metavar="NAME", default="threshold", help=f"{', '.join(SAMPLERS)} (default: threshold)"

@@ -19,7 +19,7 @@ from model_runtime.backends.interface import Backend
 from model_runtime.catalog.catalog import find_model
 from model_runtime.engine.cache import ContextCache
 from model_runtime.engine.candidates import enough, variants
-from model_runtime.engine.canvas import Canvas, add_masks, build_canvas, frame, hole_fill
+from model_runtime.engine.canvas import Canvas, Hole, add_masks, build_canvas, frame, hole_fill
 from model_runtime.engine.denoise import Bans, Cancel, Outcome, Settings, denoise
 from model_runtime.engine.drafts import lay_draft
 from model_runtime.engine.expert import CountedExpert, Expert, local_tokens
@@ -33,7 +33,10 @@ from model_runtime.engine.lengths import (
     start_holes,
     told_probe,
 )
+from model_runtime.engine.python_syntax import Judge
 from model_runtime.engine.rewrite import parts_to_rewrite
+from model_runtime.engine.search import Hypothesis, Search, write
+from model_runtime.engine.syntax import language_of
 from model_runtime.models.families import read_facts
 from model_runtime.models.tokenizer import TextTokenizer
 from model_runtime.protocol import (
@@ -65,7 +68,7 @@ class Engine:
                 f"the tokenizer of {facts.name} has {tokenizer.size} tokens, the model only {facts.vocabulary}"
             )
         self.backend, self.tokenizer, self.facts = backend, tokenizer, facts
-        self._bans = Bans(facts, tokenizer)
+        self.bans = Bans(facts, tokenizer)
         self._probe_bias = facts.probe_bias
         self._load_ms = load_ms
         self.expert = expert
@@ -116,7 +119,7 @@ class Engine:
         request.check()
         starts: list[int] | None = None
         if isinstance(request, RewriteRequest):
-            holes, starts = parts_to_rewrite(self.backend, self.tokenizer, self._bans, request)
+            holes, starts = parts_to_rewrite(self.backend, self.tokenizer, self.bans, request, self.kept)
             shared = {field.name: getattr(request, field.name) for field in fields(Options)}
             request = FillRequest(**shared, text=request.text, holes=holes)
         policy = resolve_policy(request.length, self.facts)
@@ -127,11 +130,26 @@ class Engine:
             late = deadline is not None and time.perf_counter() >= deadline
             return late or (cancel is not None and cancel.is_set())
 
+        if policy == "search" and (draft or starts or not searchable(request, empty)):
+            policy = "expand"
         cache, lengths = self._first_look(empty, policy, request, starts, stop)
         counted = self.counted(request)
         encoded = time.perf_counter()
         made: list[Made] = []
-        for variant in variants(request, lengths, policy == "probe"):
+        if policy == "search":
+            settings = Settings(request, policy, 0.0, deadline, cancel, np.random.default_rng(request.seed), counted)
+            search = self._search(request, copy.deepcopy(empty), cache, settings)
+            outcome = Outcome()
+            for _ in search.run(outcome):
+                if request.frames:
+                    expected = outcome.steps + len(search.live)
+                    yield frame(search.canvas, self.tokenizer, self.facts, outcome.steps, expected)
+            hole = search.canvas.holes[0]
+            settled = hole.cells
+            for found in search.found[: request.alternatives]:
+                hole.cells = write(found, len(found.tokens), settled, outcome.steps)
+                made.append(self._finish(search.canvas, policy, (0,), [0], outcome, request))
+        for variant in [] if policy == "search" else variants(request, lengths, policy == "probe"):
             canvas = copy.deepcopy(empty)
             if draft and policy == "expand" and starts is None and len(canvas.holes) == 1 and not made:
                 lay_draft(canvas.holes[0], self.tokenizer.encode(draft), request.max_tokens)
@@ -141,7 +159,7 @@ class Engine:
             settings = Settings(request, policy, variant.temperature, deadline, cancel, rng, counted)
             outcome = Outcome()
             newline = self.tokenizer.newline_id
-            for _ in denoise(self.backend, cache, canvas, self._bans, settings, outcome, newline):
+            for _ in denoise(self.backend, cache, canvas, self.bans, settings, outcome, newline):
                 if request.frames:
                     expected = max(request.steps or 0, outcome.steps + canvas.masked())
                     yield frame(canvas, self.tokenizer, self.facts, outcome.steps, expected)
@@ -152,7 +170,7 @@ class Engine:
                 break
             if enough(request, [one.holes for one in made], policy == "probe"):
                 break
-        ranked = self._rank(request, made)
+        ranked = made if policy == "search" else self._rank(request, made)
         done = time.perf_counter()
         timing = {
             "load": round(self._load_ms, 2),
@@ -177,13 +195,13 @@ class Engine:
             cache = ContextCache(self.backend, with_masks(empty, OTHER_HOLES), enabled, self.kept)
             bias = self._probe_bias
             if bias is None:
-                bias = measure_bias(self.backend, self.tokenizer, self._bans, LADDER[-1], stop=stop)
+                bias = measure_bias(self.backend, self.tokenizer, self.bans, LADDER[-1], stop=stop)
                 if not stop():
                     self._probe_bias = bias
             if stop():
                 return cache, [OTHER_HOLES] * len(empty.holes)
             bias = tuple(pair for pair in bias if pair[0] <= request.max_tokens) or bias[:1]
-            return cache, probe_lengths(cache, empty, self.facts, self._bans, bias)
+            return cache, probe_lengths(cache, empty, self.facts, self.bans, bias)
         if policy.startswith("fixed:"):
             lengths = [int(policy[6:])] * len(empty.holes)
         else:
@@ -196,6 +214,18 @@ class Engine:
             return None
         local = local_tokens(self._encode_chunk, request.text, request.holes, request.related)
         return CountedExpert(self.expert, self.facts, local)
+
+    def _search(self, request: FillRequest, canvas: Canvas, cache: ContextCache, settings: Settings) -> Search:
+        """The search over the only hole; in Python, for texts that parse."""
+        hole = canvas.holes[0]
+        judge = Judge(request.text[: hole.start], request.text[hole.end :]) if is_python(request) else None
+
+        def text(hypothesis: Hypothesis) -> str:
+            cells = write(hypothesis, len(hypothesis.tokens), [], 0)
+            written = Hole(hole.start, hole.end, cells, hole.head, hole.tail)
+            return hole_fill(written, self.tokenizer, self.facts, "", canvas.line_end, request.max_lines).text
+
+        return Search(cache, canvas, self.facts, self.bans, settings, self.tokenizer.newline_id, text, judge)
 
     def _finish(
         self,
@@ -221,7 +251,6 @@ class Engine:
         if len(made) == 1:
             return made
         from model_runtime.engine.ranking import rank  # the parsers load only where there is something to rank
-        from model_runtime.engine.syntax import language_of
 
         ordered = rank(request.text, [one.holes for one in made], language_of(request.path, request.language))
         by_holes = {id(one.holes): one for one in made}
@@ -235,6 +264,19 @@ class Made:
     holes: list[HoleFill]
     end: End
     steps: int
+
+
+def searchable(request: FillRequest, empty: Canvas) -> bool:
+    """Whether the hole can be searched: one hole, nothing known at its end, and no wish for another way of decoding."""
+    plain = request.sampler == "threshold" and request.steps is None and request.temperature == 0
+    return plain and len(empty.holes) == 1 and not empty.holes[0].tail
+
+
+def is_python(request: FillRequest) -> bool:
+    """Whether a request's text is Python, or may be: where it is not, nothing in it parses, and all is accepted."""
+    if request.language is None and request.path is None:
+        return True
+    return language_of(request.path, request.language) == "python"
 
 
 def with_masks(empty: Canvas, length: int) -> Canvas:

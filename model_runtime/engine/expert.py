@@ -36,6 +36,7 @@ LOCAL_CHARACTERS = 400_000  # of each text that is read
 
 STORED = ("gaps", "lengths", "totals", "distinct", "tokens", "counts")
 FEATURES = ("bias", "local order", "corpus order", "expert's best", "network's best", "network's entropy", "right side")
+END_FEATURES = ("bias", "network's end", "expert's end", *FEATURES[1:3], "network's best", "expert's best")
 
 
 def context_keys(tokens: np.ndarray, order: int) -> np.ndarray:
@@ -87,6 +88,7 @@ class Expert:
     backward: list[CountTable]
     unigram_V: np.ndarray
     gate: np.ndarray
+    end: np.ndarray | None = None  # weights of END_FEATURES, where they were learned
 
     @classmethod
     def load(cls, path: Path) -> Expert:
@@ -102,7 +104,38 @@ class Expert:
                     order += 1
                 return found
 
-            return cls(tables("f"), tables("b"), file["unigram"].astype(np.float64), file["gate"])
+            return cls(tables("f"), tables("b"), file["unigram"].astype(np.float64), file["gate"], file.get("end"))
+
+
+@dataclass
+class Sight:
+    """What network and counts each expect at the first mask of a hole: its end, else text (distributions [V])."""
+
+    network_V: np.ndarray
+    network_end: float
+    expert_V: np.ndarray
+    expert_end: float
+    features: np.ndarray
+    end_features: np.ndarray
+
+    def both(self, gate: np.ndarray, end: np.ndarray | None) -> tuple[np.ndarray, float]:
+        """Text, if the hole does not end here [V], and the probability that it does."""
+        share = sigmoid(self.features @ gate)
+        text_V = (1 - share) * self.network_V + share * self.expert_V
+        if end is None:
+            return text_V, (1 - share) * self.network_end + share * self.expert_end
+        return text_V, sigmoid(self.end_features @ end)
+
+
+def sigmoid(x: float) -> float:
+    """The logistic function."""
+    return float(1 / (1 + np.exp(-x)))
+
+
+def logit(probability: float) -> float:
+    """Its inverse, of probabilities that are neither 0 nor 1."""
+    clipped = min(max(probability, 1e-4), 1 - 1e-4)
+    return float(np.log(clipped / (1 - clipped)))
 
 
 @dataclass
@@ -247,29 +280,79 @@ class CountedExpert:
     ) -> None:
         """Replace the candidates of masks with a known neighbour by the mixture, in place (batch 1)."""
         for row, (position, number, cell) in enumerate(layout.masked):
-            left, right = self.look(layout, position)
-            probs_V = self.probabilities(left, right)
-            if left is None or probs_V is None:
-                continue
-            allowed_V = bias_CV[lines[row]] > BANNED / 2
-            network_V = np.zeros(len(probs_V))
+            network_V = np.zeros(bias_CV.shape[1])
             network_V[candidates.ids_BRA[0, row]] = np.exp(candidates.log_probs_BRA[0, row])
-            network_V *= allowed_V
-            features = self.features(left, right, probs_V, network_V.max(), float(candidates.entropy_BR[0, row]))
-            gate = 1 / (1 + np.exp(-features @ self._expert.gate))
-            delete = self._facts.delete_id
-            expert_V = probs_V.copy()
-            if delete is not None and allowed_V[delete] and cell.only is None:
-                after = following_token(canvas, number, cell)
-                if after is not None:  # what comes after the hole, expected here, means that the hole ends here
-                    expert_V[delete] += expert_V[after]
-                    expert_V[after] = 0.0
-            expert_V *= allowed_V
-            if expert_V.sum() <= 0:
-                continue
-            expert_V /= expert_V.sum()
-            mixed_V = (1 - gate) * network_V + gate * expert_V
-            self._write(candidates, row, mixed_V)
+            end = following_token(canvas, number, cell) if cell.only is None else None
+            allowed_V = bias_CV[lines[row]] > BANNED / 2
+            entropy = float(candidates.entropy_BR[0, row])
+            mixed_V = self.mixture(layout, position, network_V, entropy, allowed_V, end)
+            if mixed_V is not None:
+                self._write(candidates, row, mixed_V)
+
+    def mixture(
+        self,
+        layout: Layout,
+        position: int,
+        network_V: np.ndarray,
+        entropy: float,
+        allowed_V: np.ndarray,
+        end: int | None,
+    ) -> np.ndarray | None:
+        """Network and counts as one distribution [V] for the mask at `position`; None where the counts know nothing.
+
+        `end` is the first token after the hole: expected here, it means that the hole ends here.
+        """
+        left, right = self.look(layout, position)
+        probs_V = self.probabilities(left, right)
+        if left is None or probs_V is None:
+            return None
+        network_V = network_V * allowed_V
+        features = self.features(left, right, probs_V, network_V.max(), entropy)
+        gate = sigmoid(features @ self._expert.gate)
+        expert_V = probs_V.copy()
+        delete = self._facts.delete_id
+        if delete is not None and allowed_V[delete] and end is not None:
+            expert_V[delete] += expert_V[end]
+            expert_V[end] = 0.0
+        expert_V *= allowed_V
+        if expert_V.sum() <= 0:
+            return None
+        return (1 - gate) * network_V + gate * expert_V / expert_V.sum()
+
+    def sight(
+        self, layout: Layout, position: int, network_V: np.ndarray, entropy: float, ends: list[int]
+    ) -> Sight | None:
+        """Both views of the first mask of a hole, whose end is `delete` to the network and one of `ends` to the counts.
+
+        `network_V` holds probabilities of allowed ids only. None where nothing stands before the mask.
+        """
+        left, _ = self.look(layout, position)
+        if left is None:
+            return None
+        assert self._facts.delete_id is not None
+        network_end = float(network_V[[self._facts.delete_id, *ends]].sum())
+        expert_end = float(left.probs_V[ends].sum())
+        text_V, counted_V = network_V.copy(), left.probs_V.copy()
+        text_V[[self._facts.delete_id, *ends]] = 0.0
+        counted_V[[self._facts.delete_id, *ends]] = 0.0
+        text_V /= max(text_V.sum(), 1e-9)
+        counted_V /= max(counted_V.sum(), 1e-9)
+        features = self.features(left, None, counted_V, text_V.max(), entropy)
+        orders = left.local_order / ORDERS, left.corpus_order / ORDERS
+        ending = [1.0, logit(network_end), logit(expert_end), *orders, logit(text_V.max()), logit(counted_V.max())]
+        return Sight(text_V, network_end, counted_V, expert_end, features, np.array(ending))
+
+    def both(self, sight: Sight) -> tuple[np.ndarray, float]:
+        """Text [V] and the probability of the end, weighed as was learned."""
+        return sight.both(self._expert.gate, self._expert.end)
+
+    def likelihood(self, before: list[int], tokens: list[int]) -> float:
+        """The log-probability of `tokens` but the first after `before`, by the counts alone."""
+        e, total = self._expert, 0.0
+        for n in range(1, len(tokens)):
+            context = [token for token in [*before[-ORDERS:], *tokens[:n]][-ORDERS:] if token != self._facts.bos_id]
+            total += float(np.log(opinion(e.forward, e.unigram_V, self._local, context[::-1], True).probs_V[tokens[n]]))
+        return total
 
     @staticmethod
     def _write(candidates: Candidates, row: int, mixed_V: np.ndarray) -> None:

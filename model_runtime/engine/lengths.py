@@ -3,6 +3,8 @@
 - `fixed:N`: N masks, no more and no fewer.
 - `expand`: the model was trained with DreamOn's tokens (arXiv 2602.01326): a mask may become two, or go away. The
   hole starts with a few masks and finds its size while it is denoised.
+- `search`: a single hole of such a model is written from the left by a beam search that also decides where it ends
+  (`search.py`); several holes at once, or a sampler of one's own, fall back to `expand`.
 - `probe`: for any model, without training, after CAL (arXiv 2602.00476): the first denoising step is taken for many
   lengths at once, as one batch over the same context; the length where the model is surest, against how sure it is at
   that length in general, wins. Then that length, two more, and 1.4 times as many are filled, and the best is taken.
@@ -33,12 +35,12 @@ Bias = tuple[tuple[int, float], ...]
 
 
 def resolve_policy(length: str, facts: ModelFacts) -> str:
-    """The policy that a request's `length` means for this model: "expand", "probe" or "fixed:N"."""
+    """The policy that a request's `length` means for this model: "expand", "search", "probe" or "fixed:N"."""
     can_expand = facts.expand_id is not None and facts.delete_id is not None
     if length == "auto":
-        return "expand" if can_expand else "probe"
-    if length == "expand" and not can_expand:
-        raise RequestError(f"{facts.name} was not trained to expand holes; use --length probe or fixed:N")
+        return facts.length if can_expand else "probe"
+    if length in ("expand", "search") and not can_expand:
+        raise RequestError(f"{facts.name} was not trained to find a hole's length; use --length probe or fixed:N")
     return length
 
 

@@ -33,6 +33,7 @@ class ModelFacts:
     expand_id: int | None = None
     delete_id: int | None = None
     threshold: float = 0.9  # of the threshold sampler
+    length: str = "expand"  # what "auto" means where the model can expand: "expand" or "search"
     start_masks: int = 16  # a hole's first length when it can grow and shrink
     probe_bias: tuple[tuple[int, float], ...] | None = None  # lengths.py: mean first-step confidence by length
 
@@ -80,6 +81,9 @@ def read_facts(folder: Path) -> ModelFacts:
         raise ModelError(f"{path} needs diffill.name as text, not {name!r}")
     if not isinstance(threshold, int | float) or not 0 < threshold <= 1:
         raise ModelError(f"{path} needs diffill.threshold above 0 and not above 1, not {threshold!r}")
+    length = decoding.get("length", "expand")
+    if length not in ("expand", "search"):
+        raise ModelError(f"{path} needs diffill.length as expand or search, not {length!r}")
     return ModelFacts(
         name=name,
         mask_id=mask_id,
@@ -96,6 +100,7 @@ def read_facts(folder: Path) -> ModelFacts:
         expand_id=ids["expand_token_id"],
         delete_id=ids["delete_token_id"],
         threshold=threshold,
+        length=length,
         start_masks=positive(path, decoding, "start_masks", 16),
         probe_bias=probe_bias(path, decoding),
     )

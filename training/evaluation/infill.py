@@ -248,7 +248,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--packages", default=",".join(HELD_OUT))
     parser.add_argument("--predictors", default="copy,ngram,embedded", help="comma-separated")
     parser.add_argument("--model", default="embedded", help="a catalog name or a folder")
-    parser.add_argument("--length", default="auto", help="auto, expand, probe, fixed:N or fixed:oracle")
+    parser.add_argument("--length", default="auto", help="auto, expand, search, probe, fixed:N or fixed:oracle")
     parser.add_argument("--pack", type=Path, default=Path("build/embedded"), help="corpus and tokenizer.json")
     parser.add_argument("--ngrams", type=Path, default=Path("build/evaluation/ngrams.npz"))
     parser.add_argument("--json", type=Path, help="write the reports with every row here")
