@@ -15,6 +15,7 @@ STAGES = (
     ("adapt", "make an autoregressive model a masked diffusion model", "training.stages.command:adapt"),
     ("midtrain", "go on with it on annealing data", "training.stages.command:midtrain"),
     ("sft", "tune it to instructions", "training.stages.command:sft"),
+    ("score", "measure checkpoints as training does, on more rows", "training.stages.score:main"),
     ("export", "write a checkpoint as a model folder, with ONNX if wanted", "training.stages.export:main"),
     ("plan", "what a recipe takes: memory, steps, hours on a cluster", "training.plan:main"),
     ("bench", "tokens a second against a plain Hugging Face Trainer", "training.throughput:main"),

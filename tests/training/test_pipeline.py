@@ -90,6 +90,16 @@ def test_the_resolved_recipe_lies_beside_the_checkpoint(stages):
         assert build(StageRecipe, saved).stage == stage  # it can be run again
 
 
+def test_score_measures_what_the_run_did(stages, pack, capsys):
+    runs = [str(stages / stage) for stage in ("base", "adapt")]
+    command = ["train", "score", *runs, "--pack", str(pack), "--length", "96", "--rows", "4", "--holes", "4"]
+    assert diffill([*command, "--device", "cpu"]) == 0
+    found = [json.loads(line) for line in capsys.readouterr().out.splitlines() if line.startswith("{")]
+    for stage, one in zip(("base", "adapt"), found, strict=True):
+        last = [record["scores"] for record in log(stages / stage) if "scores" in record][-1]
+        assert one["bits_per_byte"] == pytest.approx(last["bits_per_byte"], rel=1e-4)
+
+
 def test_what_was_trained_fills_a_hole(stages, tmp_path, capsys):
     assert diffill(["train", "export", str(stages / "midtrain"), "--out", str(tmp_path / "model"), "--onnx"]) == 0
     source = tmp_path / "code.py"

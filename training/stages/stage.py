@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 from transformers.utils import logging as transformers_logging
 
 from model_runtime.models.dream import DreamModel
@@ -170,10 +171,16 @@ def make_scorer(
     """What is measured on held-out rows; None where there are none."""
     if held is None:
         return None
-    sizes = torch.zeros(model.config.vocab_size)
-    sizes[: tokenizer.size] = torch.tensor([len(token) for token in tokenizer.token_bytes], dtype=torch.float)
+    sizes_V = bytes_of(tokenizer, model.config.vocab_size)
     causal, newline = recipe.stage == "base", ids.newline if recipe.stage != "sft" else None
-    return Scorer(held, sizes, causal, ids.mask, newline, recipe.scoring, recipe.batch.micro)
+    return Scorer(held, sizes_V, causal, ids.mask, newline, recipe.scoring, recipe.batch.micro)
+
+
+def bytes_of(tokenizer: TextTokenizer, rows: int) -> Tensor:
+    """How many bytes of text each id stands for, [V]."""
+    sizes_V = torch.zeros(rows)
+    sizes_V[: tokenizer.size] = torch.tensor([len(token) for token in tokenizer.token_bytes], dtype=torch.float)
+    return sizes_V
 
 
 def text_tokenizer(files: Files) -> TextTokenizer:
