@@ -3,7 +3,7 @@ import * as vscode from "vscode";
 import type { ConfidenceView, Place } from "./confidence";
 import { COMMAND, HOLES_VISIBLE } from "./ids";
 import { placeOf, propose, toRange } from "./propose";
-import { percent } from "./pure/confidence";
+import { isLikely, percent } from "./pure/confidence";
 import { percentSettled } from "./pure/frame";
 import { FILL_HOLES, oneLine, type Proposal, type Task, type Told } from "./pure/proposal";
 import { shiftedByAll, type Span } from "./pure/ranges";
@@ -152,7 +152,8 @@ export class Holes implements vscode.Disposable, vscode.CodeLensProvider {
     for (const hole of holes) {
       const range = new vscode.Range(document.positionAt(hole.start), document.positionAt(hole.end));
       const description = `line ${range.start.line + 1}, ${percent(hole.confidence)} sure`;
-      const metadata = { needsConfirmation: true, label: "Filled by Diffill", description };
+      // The Refactor Preview leaves what needs confirmation unticked, and shows the rest ticked.
+      const metadata = { needsConfirmation: !isLikely(hole.confidence), label: "Filled by Diffill", description };
       if (confirm) {
         edit.replace(document.uri, range, hole.newText ?? "", metadata);
       } else {

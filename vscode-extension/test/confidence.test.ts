@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { describe, percent, STEPS, stepOf, summary } from "../src/pure/confidence";
+import { describe, isLikely, percent, STEPS, stepOf, summary } from "../src/pure/confidence";
 import { tokensOf } from "../src/pure/last";
 
 test.each([
@@ -40,4 +40,8 @@ test("tokens of the last fill lie in its text, over several lines and line ends"
     ],
   };
   expect(tokensOf(hole).map(({ start, end }) => newText.slice(start, end))).toEqual(["if", "y"]);
+});
+
+test("what is 70 % sure or more need not be ticked by hand", () => {
+  expect([1, 0.7, 0.69, 0, Number.NaN].map(isLikely)).toEqual([true, true, false, false, false]);
 });

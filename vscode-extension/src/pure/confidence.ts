@@ -20,6 +20,11 @@ export function stepOf(confidence: number): number {
   return found === -1 ? STEPS.length - 1 : found;
 }
 
+/** Whether a fill is at least likely: what is less sure is for a person to tick. */
+export function isLikely(confidence: number): boolean {
+  return stepOf(confidence) <= STEPS.findIndex(({ name }) => name === "likely");
+}
+
 /** A confidence as a person reads it: never 100 % for what is less, never 0 % for what is more. */
 export function percent(confidence: number): string {
   const rounded = Math.round(confidence * 100);
