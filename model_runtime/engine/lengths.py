@@ -40,7 +40,7 @@ def resolve_policy(length: str, facts: ModelFacts) -> str:
     if length == "auto":
         return facts.length if can_expand else "probe"
     if length in ("expand", "search") and not can_expand:
-        raise RequestError(f"{facts.name} was not trained to find a hole's length; use --length probe or fixed:N")
+        raise RequestError(f"{facts.name} was not trained to expand holes; use --length probe or fixed:N")
     return length
 
 
