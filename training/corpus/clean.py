@@ -7,6 +7,7 @@ import hashlib
 import multiprocessing
 import random
 import re
+import threading
 import warnings
 import zlib
 from collections import Counter, defaultdict
@@ -42,6 +43,7 @@ LEXEMES = re.compile(
     re.VERBOSE | re.DOTALL | re.IGNORECASE,
 )
 WORDS = re.compile(r"\w+")
+PARSING = threading.Lock()
 MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
 
 
@@ -94,9 +96,9 @@ def is_data(text: str, max_literal_share: float = LIMITS.max_literal_share) -> b
 
 
 def parse(text: str) -> ast.Module | None:
-    """The syntax tree of a Python module, or None."""
+    """The syntax tree of a Python module, or None. Threads take turns: CPython 3.11 counts their depths as one."""
     try:
-        with warnings.catch_warnings():
+        with PARSING, warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return ast.parse(text)
     except (SyntaxError, ValueError, RecursionError, MemoryError):

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import ast
 import io
 import re
 import tokenize
-import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
+
+from training.corpus.clean import parse
 
 # name, pattern; group 1 is what is scrubbed where there is one. Prefixes as the providers document them.
 SECRETS = (
@@ -90,13 +90,7 @@ def findings(text: str) -> Iterator[tuple[int, int, str, str]]:
 
 def parses(text: str) -> bool:
     """Whether `text` is a Python module."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            ast.parse(text)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return False
-    return True
+    return parse(text) is not None
 
 
 def scrub(text: str, python: bool = True, check: Callable[[str], bool] = parses) -> tuple[str | None, Counter[str]]:

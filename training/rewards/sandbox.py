@@ -31,7 +31,8 @@ from model_runtime.protocol import DiffillError
 RUNNER = Path(__file__).with_name("runner.py")
 FIRST_UID = 61000  # of sandboxes that root starts: one a slot, so that their limits on processes do not add up
 SLOTS = 512
-START_SECONDS = 20.0
+CANDIDATE = "candidate"  # the module that code is, unless it is a version of another
+START_SECONDS = 60.0  # with the imports of a package
 GRACE_SECONDS = 5.0
 MEGABYTE = 1 << 20
 INSTALL = "install it (Debian, Ubuntu: apt install bubblewrap; Fedora: dnf install bubblewrap)"
@@ -144,12 +145,14 @@ class Sandbox:
         self,
         code: str,
         limits: Limits | None = None,
-        name: str = "candidate",
+        name: str = CANDIDATE,
         packages: Sequence[Path] = (),
         slot: int = 0,
         unsafe: bool = False,
     ):
         """`packages`: folders that may be imported from. `slot`: a number below 512 that no other one has now.
+
+        `name`: of the module that `code` is a version of; if it can be imported, its functions are replaced.
 
         SandboxError where there is no sandbox; with `unsafe` the code then runs with the caller's rights.
         """
@@ -176,6 +179,7 @@ class Sandbox:
         job = {
             "code": code,
             "name": name,
+            "over": name != CANDIDATE,
             "path": [str(path) for path in packages],
             "uid": FIRST_UID + slot % SLOTS if inner and os.geteuid() == 0 else None,
             "inner": inner,

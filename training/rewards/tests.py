@@ -17,8 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from training.corpus.clean import parse
 from training.rewards import format as form
-from training.rewards.sandbox import Gone, Limits, Sandbox
+from training.rewards.sandbox import CANDIDATE, Gone, Limits, Sandbox
 
 WEIGHT = 2.0  # of this reward against that of the form, as in the DiffuCoder repository
 CHECKER = doctest.OutputChecker()
@@ -82,15 +83,11 @@ class Outcome:
 
 def read_test(source: str) -> Test:
     """A test from an assertion or other code."""
-    try:
-        (statement,) = ast.parse(source.strip()).body
-        if isinstance(statement, ast.Assert):
-            found = of_assertion(statement.test)
-            if found is not None:
-                return found
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        pass
-    return Test("run", source)
+    tree = parse(source.strip())
+    found = None
+    if tree is not None and len(tree.body) == 1 and isinstance(tree.body[0], ast.Assert):
+        found = of_assertion(tree.body[0].test)
+    return found or Test("run", source)
 
 
 def of_assertion(test: ast.expr) -> Test | None:
@@ -191,7 +188,7 @@ def run_tests(
     code: str,
     tests: Sequence[Test],
     limits: Limits | None = None,
-    name: str = "candidate",
+    name: str = CANDIDATE,
     packages: Sequence[Path] = (),
     slot: int = 0,
     unsafe: bool = False,
@@ -240,7 +237,7 @@ def answer_reward(completion: str, tests: Sequence[Test], newline: bool = False,
 def infill_reward(prefix: str, fill: str, suffix: str, tests: Sequence[Test], **options: Any) -> Reward:
     """The reward of a filled hole: 1 for a file that parses, and the share of tests passed."""
     code = prefix + fill + suffix
-    if form.parse(code) is None:
+    if parse(code) is None:
         return Reward(0.0, 0.0)
     return of_outcomes(form.PARSES, run_tests(code, tests, **options)) if tests else Reward(form.PARSES, 0.0)
 

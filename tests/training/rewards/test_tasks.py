@@ -12,6 +12,7 @@ from model_runtime.protocol import RequestError
 from training.corpus import tasks as miner
 from training.corpus.tasks import candidates, folder_places, mine, read_tasks, task_reward, write_tasks
 from training.rewards import sandbox
+from training.rewards.tests import Test, run_tests
 
 needs_sandbox = pytest.mark.skipif(sandbox.why_not() is not None, reason=str(sandbox.why_not()))
 
@@ -179,3 +180,24 @@ def test_a_line_that_is_no_task_is_told(tmp_path):
     (tmp_path / "t.jsonl").write_text('{"id": 1}\n')
     with pytest.raises(RequestError, match="line 1 is no task"):
         read_tasks(tmp_path / "t.jsonl")
+
+
+@needs_sandbox
+def test_a_module_that_its_package_imports_can_be_overlaid(tmp_path):
+    """Others hold the function already, and the package needs the module to be imported at all, as most do."""
+    package = tmp_path / "ring"
+    package.mkdir()
+    (package / "__init__.py").write_text("from .one import first\nfrom .two import second\n")
+    (package / "one.py").write_text("def first(x):\n    from . import two\n\n    return two.second(x) + 1\n")
+    text = "from .one import first\n\n\ndef second(x):\n    return 2 * x\n"
+    (package / "two.py").write_text(text)
+    for folder in (tmp_path, package):
+        folder.chmod(0o755)
+    tests = [
+        Test("display", "second(2)\n", "4\n"),
+        Test("display", "ring.first(2)\n", "5\n", before=("import ring\n",)),
+        Test("display", "ring.second(2)\n", "4\n", before=("import ring\n",)),
+    ]
+    for code, passed in ((text, True), (text.replace("2 * x", "3 * x"), False)):
+        outcomes = run_tests(code, tests, name="ring.two", packages=[tmp_path])
+        assert [outcome.passed for outcome in outcomes] == [passed] * 3
