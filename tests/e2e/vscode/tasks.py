@@ -113,6 +113,8 @@ def three_holes(plain: Editor) -> str:
 
 
 FUNCTIONS = (
+    "def find(items, name):\n    for item in items:\n        if item.name == name:\n            return item\n"
+    "    return None\n",
     "def mean(numbers):\n    total = 0\n    for number in numbers:\n        total += number\n"
     "    return total / len(numbers)\n",
     "def read(path):\n    with open(path) as file:\n        return file.read()\n",
@@ -121,13 +123,23 @@ FUNCTIONS = (
 
 
 def function(plain: Editor) -> str:
-    """A file with two functions; what the model proposes for the first's body differs from it."""
+    """A file with two functions; what the model proposes for the first's body differs from it, at any strength."""
     for text in FUNCTIONS:
         whole = f"{text}\n\ndef after(value):\n    return value\n"
-        task = {"range": {"start": {"line": 1, "character": 4}, "end": {"line": 1, "character": 4}}}
-        try:
-            if edits_of(plain, whole, "diffill.regenerateFunction", task):
-                return whole
-        except RequestFailed:
-            continue
+        if all(proposed(plain, whole, strength, seed) for strength, seed in ((1.0, 0), (1.0, 1), (0.6, 0))):
+            return whole
     raise AssertionError("the model rewrites none of these functions")
+
+
+def proposed(plain: Editor, text: str, strength: float, seed: int) -> bool:
+    """Whether there is a proposal for the function at the second line."""
+    uri = f"file:///asked/{next(numbers)}/store.py"
+    plain.open(uri, text)
+    place = {"line": 1, "character": 4}
+    task = {"uri": uri, "command": "diffill.regenerateFunction", "range": {"start": place, "end": place}}
+    try:
+        return bool(plain.ask("diffill/propose", {**task, "strength": strength, "seed": seed})["edits"])
+    except RequestFailed:
+        return False
+    finally:
+        plain.notify("textDocument/didClose", {"textDocument": {"uri": uri}})
