@@ -64,13 +64,14 @@ def recipe_of(**values: Any) -> Recipe:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """Every file of a corpus but the work that it leaves behind and the command's logs."""
-    skipped = ("work", "logs")
-    return {
+    """Every file of a corpus but the work that it leaves behind and logs; without this checkout's commit."""
+    found = {
         path.relative_to(folder).as_posix(): path.read_bytes()
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.relative_to(folder).parts[0] not in skipped
+        if path.is_file() and path.relative_to(folder).parts[0] not in ("work", "logs")
     }
+    lines = found["recipe.yaml"].splitlines()
+    return found | {"recipe.yaml": b"\n".join(line for line in lines if not line.startswith(b"  commit:"))}
 
 
 @pytest.fixture
