@@ -1,7 +1,8 @@
 """Mines tasks from doctests: a function's body is the hole, one example stays in its docstring, the others are tests.
 
-Needs no download: installed packages with a licence that permits it, CPython's library, or the user's own folder. Each
-task is verified in the sandbox: with the original body every test passes, twice, and with a stub every test fails.
+Needs no download: installed packages with a licence that permits it, CPython's library, or the user's own folder, where
+pytest's test functions count as well. Each task is verified in the sandbox: with the original body every test passes,
+twice, and with a stub every test fails.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ import doctest
 import hashlib
 import json
 import random
+import re
+import sysconfig
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -53,14 +56,15 @@ class Task:
 
 @dataclass(frozen=True)
 class Place:
-    """A file to mine: its text, and the folder that it is imported from (None: the standard library)."""
+    """A file to mine: its text, and the folders that it and what it needs are imported from."""
 
     package: str
     licence: str
     module: str
     path: str
     text: str
-    root: Path | None
+    roots: tuple[Path, ...] = ()
+    test_files: tuple[str, ...] = ()  # texts of pytest files that may test it
 
 
 def module_name(path: str) -> str:
@@ -92,10 +96,10 @@ def installed_places(only: Sequence[str] = ()) -> Iterator[Place]:
         text = read(file.location)
         if text is None or ">>>" not in text:
             continue
-        root = None
+        roots: tuple[Path, ...] = ()
         if file.source != sources.STANDARD_LIBRARY:
-            root = Path(str(file.location)[: -len(file.path) - 1])
-        yield Place(file.source, file.licence, module_name(file.path), file.path, text, root)
+            roots = (Path(str(file.location)[: -len(file.path) - 1]),)
+        yield Place(file.source, file.licence, module_name(file.path), file.path, text, roots)
 
 
 def held_out_files() -> list[sources.SourceFile]:
@@ -112,16 +116,23 @@ def held_out_files() -> list[sources.SourceFile]:
 
 
 def folder_places(root: Path) -> Iterator[Place]:
-    """Files with doctests of the user's own folder, which is imported from itself or from its src."""
+    """Files of the user's own folder, imported from it or from its src, with the folder's pytest files.
+
+    What is installed in this environment can be imported as well.
+    """
     from training.corpus.inputs import fits, folder_files
 
     if not root.is_dir():
         raise RequestError(f"there is no folder {root}")
     base = root / "src" if (root / "src").is_dir() else root
+    found = [path for path in folder_files(root) if fits(path, ("*.py",))]
+    texts = [read(root / path) for path in found if PurePosixPath(path).name.startswith("test_")]
+    test_files = tuple(text for text in texts if text is not None)
+    roots = (base.resolve(), Path(sysconfig.get_path("purelib")))
     for path in folder_files(base):
         text = read(base / path) if fits(path, ("*.py",)) and sources.kind_of(path) == "code" else None
-        if text is not None and ">>>" in text:
-            yield Place(root.resolve().name, "own", module_name(path), path, text, base.resolve())
+        if text is not None and (">>>" in text or test_files):
+            yield Place(root.resolve().name, "own", module_name(path), path, text, roots, test_files)
 
 
 def candidates(place: Place) -> Iterator[Task]:
@@ -132,9 +143,34 @@ def candidates(place: Place) -> Iterator[Task]:
     lines = place.text.split("\n")
     for node in tree.body:
         if isinstance(node, ast.FunctionDef) and not node.decorator_list:
-            task = of_function(place, node, lines)
+            task = of_function(place, node, lines) or of_tested(place, node, lines)
             if task is not None:
                 yield task
+
+
+def of_tested(place: Place, node: ast.FunctionDef, lines: Sequence[str]) -> Task | None:
+    """A task from a function that test functions name: those without arguments, which need no pytest to run."""
+    has_docstring = ast.get_docstring(node) is not None
+    statements = node.body[1:] if has_docstring else node.body
+    tests = tested_by(node.name, place.test_files)
+    if not statements or not tests or node.end_lineno is None:
+        return None
+    head_end = (node.body[0].end_lineno or 0) if has_docstring else statements[0].lineno - 1
+    return cut_out(place, node, lines, list(lines[:head_end]), head_end, "", tests)
+
+
+def tested_by(name: str, test_files: Sequence[str]) -> tuple[Test, ...]:
+    """The test functions that say `name`, each as code that runs its file and calls it."""
+    tests = []
+    word = re.compile(rf"\b{re.escape(name)}\b")
+    for text in test_files:
+        tree = clean.parse(text) if word.search(text) else None
+        for node in tree.body if tree else ():
+            if isinstance(node, ast.FunctionDef) and node.name.startswith("test") and not node.decorator_list:
+                plain = not (node.args.args or node.args.posonlyargs or node.args.kwonlyargs)
+                if plain and word.search(ast.get_source_segment(text, node) or ""):
+                    tests.append(Test("run", f"{text}\n{node.name}()\n"))
+    return tuple(tests[:MAX_TESTS])
 
 
 def of_function(place: Place, node: ast.FunctionDef, lines: Sequence[str]) -> Task | None:
@@ -148,10 +184,8 @@ def of_function(place: Place, node: ast.FunctionDef, lines: Sequence[str]) -> Ta
     except ValueError:
         return None
     checks = [number for number, example in enumerate(examples) if example.want]
-    first, last = head.end_lineno, node.end_lineno  # the body is lines[first:last]
-    follows = min((d.lineno for d in getattr(node.body[1], "decorator_list", ())), default=node.body[1].lineno)
-    length = sum(bool(line.strip()) for line in lines[first:last])
-    if len(checks) < 2 or follows <= first or not MIN_LINES <= length <= MAX_LINES:
+    first = head.end_lineno
+    if len(checks) < 2:
         return None
     if docstring.count("\n") != head.end_lineno - head.lineno:
         return None  # an escaped line end: examples cannot be found in the source
@@ -167,12 +201,30 @@ def of_function(place: Place, node: ast.FunctionDef, lines: Sequence[str]) -> Ta
         if start + count >= first:
             return None  # the closing quotes stand on its last line
         del kept[start : start + count]
-    prefix = "\n".join(kept) + "\n"
     sources_before = [example.source for example in examples]
     tests = tuple(
         Test("display", examples[n].source, examples[n].want, "==", tuple(sources_before[:n]), flags(examples[n]))
         for n in hidden
     )
+    return cut_out(place, node, lines, kept, first, f">>> {examples[shown].source}{examples[shown].want}", tests)
+
+
+def cut_out(
+    place: Place,
+    node: ast.FunctionDef,
+    lines: Sequence[str],
+    kept: Sequence[str],
+    first: int,
+    shown: str,
+    tests: tuple[Test, ...],
+) -> Task | None:
+    """The task whose hole is `lines[first:]` up to the function's end, after the lines `kept`; None for a bad size."""
+    statement = node.body[1] if first and first == node.body[0].end_lineno and len(node.body) > 1 else node.body[0]
+    follows = min((d.lineno for d in getattr(statement, "decorator_list", ())), default=statement.lineno)
+    last = node.end_lineno or 0
+    length = sum(bool(line.strip()) for line in lines[first:last])
+    if follows <= first or not MIN_LINES <= length <= MAX_LINES or node.lineno > first:
+        return None
     digest = hashlib.sha256("\n".join(lines[node.lineno - 1 : last]).encode()).hexdigest()[:12]
     return Task(
         id=f"{place.module}.{node.name}-{digest}",
@@ -182,10 +234,10 @@ def of_function(place: Place, node: ast.FunctionDef, lines: Sequence[str]) -> Ta
         path=place.path,
         function=node.name,
         split="held_out" if place.package in sources.HELD_OUT else "train",
-        prefix=prefix,
+        prefix="\n".join(kept) + "\n",
         body="\n".join(lines[first:last]),
         suffix="\n" + "\n".join(lines[last:]),
-        shown=f">>> {examples[shown].source}{examples[shown].want}",
+        shown=shown,
         tests=tests,
     )
 
@@ -202,10 +254,9 @@ def stub(task: Task) -> str:
 
 
 def verify(
-    task: Task, root: Path | None, limits: Limits = LIMITS, slot: int = 0, unsafe: bool = False
+    task: Task, packages: Sequence[Path], limits: Limits = LIMITS, slot: int = 0, unsafe: bool = False
 ) -> tuple[Task | None, str]:
     """The task with the tests that the original passes, twice, and the stub fails; or None and why none is left."""
-    packages = () if root is None else (root,)
     options: dict[str, Any] = {"limits": limits, "name": task.module, "packages": packages}
     options |= {"slot": slot, "unsafe": unsafe}
     original = task.prefix + task.body + task.suffix
@@ -236,7 +287,7 @@ def mine(
 ) -> tuple[list[Task], Counter[str]]:
     """(verified tasks in the order of their ids, counts of candidates, kept and dropped). A seed gives one choice."""
     counts: Counter[str] = Counter()
-    groups: defaultdict[str, list[tuple[Task, Path | None]]] = defaultdict(list)
+    groups: defaultdict[str, list[tuple[Task, tuple[Path, ...]]]] = defaultdict(list)
     bodies: set[str] = set()
     for place in places:
         for task in candidates(place):
@@ -246,8 +297,8 @@ def mine(
                 counts["dropped: copy"] += 1
                 continue
             bodies.add(key)
-            groups[task.package].append((task, place.root))
-    chosen: list[tuple[Task, Path | None]] = []
+            groups[task.package].append((task, place.roots))
+    chosen: list[tuple[Task, tuple[Path, ...]]] = []
     for name in sorted(groups):
         group = sorted(groups[name], key=lambda item: item[0].id)
         random.Random(f"{seed}/{name}").shuffle(group)

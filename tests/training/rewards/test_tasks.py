@@ -201,3 +201,52 @@ def test_a_module_that_its_package_imports_can_be_overlaid(tmp_path):
     for code, passed in ((text, True), (text.replace("2 * x", "3 * x"), False)):
         outcomes = run_tests(code, tests, name="ring.two", packages=[tmp_path])
         assert [outcome.passed for outcome in outcomes] == [passed] * 3
+
+
+TESTED = """from words.letters import VOWELS
+
+
+def first_vowel(word):
+    for letter in word:
+        if letter in VOWELS:
+            return letter
+    return None
+
+
+def untested(word):
+    copy = word
+    return copy
+"""
+TESTS = """from words import first
+from words.first import first_vowel
+
+
+def test_there_is_one():
+    assert first_vowel("house") == "o"
+    assert first.first_vowel("xyz") is None
+
+
+def test_of_a_fixture(tmp_path):
+    assert first_vowel("a") == "a"
+
+
+def test_of_nothing():
+    assert first_vowel
+"""
+
+
+@needs_sandbox
+def test_test_functions_make_tasks_of_the_users_code(project):
+    (project / "src" / "words" / "first.py").write_text(TESTED)
+    (project / "tests").mkdir()
+    (project / "tests" / "test_first.py").write_text(TESTS)
+    found, counts = mine(folder_places(project), workers=2)
+    assert [task.function for task in found] == ["vowels", "first_vowel"]
+    task = found[1]
+    assert task.prefix.endswith("def first_vowel(word):\n")
+    assert task.body.startswith("    for letter in word:")
+    assert [test.source.splitlines()[-1] for test in task.tests] == ["test_there_is_one()"]
+    packages = [project / "src"]
+    assert task_reward(task, task.body, packages).total == 2.5
+    assert task_reward(task, "    return 'o'", packages).tests == 0.0
+    assert counts["candidates"] == 4
