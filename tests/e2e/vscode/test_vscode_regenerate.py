@@ -9,8 +9,6 @@ import tasks
 from codeserver import wait_until
 from playwright.sync_api import expect
 
-READY = re.compile(r"% sure · \d+ steps")
-
 
 class Preview:
     """The diff editor of a window."""
@@ -20,12 +18,12 @@ class Preview:
         self.side = window.page.locator(".monaco-diff-editor .editor.modified")
         self.tab = window.page.locator(".tab").filter(has_text="proposed by Diffill")
 
-    def wait(self, strength=""):
+    def wait(self, strength="", other_than=""):
         """Until the proposal is whole; what it says of itself."""
         note = self.window.page.locator("footer.statusbar").get_by_text(
             re.compile(rf"Diffill preview: .*{strength} · ")
         )
-        note.wait_for()
+        expect(note).not_to_have_text(other_than)
         expect(self.tab).to_be_visible()
         expect(self.side.locator(".monaco-editor")).to_have_class(re.compile(r"\bfocused\b"))
         return note.inner_text()
@@ -89,10 +87,10 @@ def test_stronger_weaker_and_again(window, text, preview):
     preview.wait("medium")
     window.shot("medium")
     window.run("Diffill: Stronger")
-    preview.wait("strong")
+    first = preview.wait("strong")
     window.run("Diffill: Try Again")
     window.shot("again")
-    preview.wait("strong")
+    preview.wait("strong", other_than=first)
     window.run("Diffill: Discard Preview")
     preview.wait_closed()
     assert window.on_disk(f"{window.name}.py").decode() == text

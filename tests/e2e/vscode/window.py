@@ -119,13 +119,16 @@ class Window:
         return self
 
     def close_files(self) -> None:
-        """Close all files but the first, without saving."""
+        """Close all files but the first, without saving, and take them out of the folder."""
         self.press("Escape", "Escape")
         tabs = self.page.locator(".tabs-container .tab")
         while (count := tabs.count()) > 1 or self.page.locator(".tab.dirty").count():
             tabs.last.click()
             self.run("Revert and Close Editor")
             expect(tabs).to_have_count(count - 1)
+        for path in self.folder.iterdir():
+            if path.name != "start.py" and path.is_file():
+                path.unlink()
 
     def editor(self, file: str) -> Locator:
         """The editor that shows a file of the folder."""
