@@ -21,6 +21,9 @@ from importlib import metadata
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from rich.console import Console
+from rich.progress import track
+
 from model_runtime.protocol import RequestError
 from training.corpus import clean, sources
 from training.corpus.store import replacing
@@ -309,7 +312,8 @@ def mine(
         counts["dropped: over the limit"] += max(0, len(chosen) - limit)
         chosen = chosen[:limit]
     with RewardPool(workers, unsafe) as pool:
-        verified = list(pool.map(verify, [(*item, limits) for item in chosen]))
+        done = pool.map(verify, [(*item, limits) for item in chosen])
+        verified = list(track(done, "verify", len(chosen), console=Console(stderr=True), transient=True))
     tasks = sorted((task for task, _ in verified if task is not None), key=lambda task: task.id)
     counts.update(f"dropped: {why}" for _, why in verified if why)
     counts["kept"] = len(tasks)
