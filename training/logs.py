@@ -36,7 +36,7 @@ class Logs:
         if console.is_terminal:
             self.progress = Progress(
                 TextColumn(title),
-                BarColumn(),
+                BarColumn(20),
                 TextColumn("{task.completed}/{task.total}"),
                 TimeElapsedColumn(),
                 TextColumn("left"),

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from tokenizers import AddedToken, Tokenizer
 from torch import Tensor
+from transformers.utils import logging as transformers_logging
 
 from model_runtime.models.dream import DreamConfig, DreamModel
 from training.errors import TrainingError
@@ -33,6 +34,7 @@ TOKENIZER_FILES = (
     "merges.txt",
     "chat_template.jinja",
 )
+transformers_logging.disable_progress_bar()  # a bar for each of a few tensors
 ROUND = 64  # rows of the embedding come in multiples of this
 
 

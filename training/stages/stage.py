@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
-from transformers.utils import logging as transformers_logging
 
 from model_runtime.models.dream import DreamModel
 from model_runtime.models.tokenizer import TextTokenizer
@@ -45,7 +44,6 @@ def run_stage(
     `weights_from` begins a new run (step 0, fresh optimizer) with the weights of a checkpoint, whatever the recipe's
     `init` says; it is refused where `out` holds a run already.
     """
-    transformers_logging.disable_progress_bar()
     accelerator = parallel.start_processes(device, recipe.precision)
     per_step = recipe.batch.micro * accelerator.num_processes
     if recipe.batch.rows % per_step:
