@@ -51,11 +51,12 @@ SETTINGS: dict[str, Any] = {
 KEYS = [{"key": "ctrl+alt+l", "command": "editor.action.inlineSuggest.acceptNextLine"}]
 
 
-def wait_until(holds: Callable[[], Any], what: str, seconds: float = 30.0) -> Any:
+def wait_until(holds: Callable[[], Any], what: Callable[[], str] | str, seconds: float = 30.0) -> Any:
     """The condition's value as soon as it is true; an AssertionError that says what was waited for."""
     end = time.monotonic() + seconds
     while not (value := holds()):
-        assert time.monotonic() < end, f"waited {seconds:.0f} s for {what}"
+        if time.monotonic() > end:
+            raise AssertionError(f"waited {seconds:.0f} s for {what if isinstance(what, str) else what()}")
         time.sleep(0.02)
     return value
 

@@ -11,12 +11,13 @@ import re
 import driven
 import places
 from PIL import Image
-from playwright.sync_api import Locator, expect
+from playwright.sync_api import FloatRect, Locator, expect
 from window import Window
 
 MOST_BYTES = 150_000
 COLOURS = 128
 TRIES = 8
+STEADY = 6
 SETTINGS = {
     "workbench.activityBar.location": "hidden",
     "workbench.sideBar.visible": False,
@@ -78,7 +79,7 @@ def find(items, name):
 
 def main() -> None:
     """Take all four."""
-    page = {"viewport": {"width": 860, "height": 480}, "device_scale_factor": 2}
+    page = {"viewport": {"width": 860, "height": 560}, "device_scale_factor": 2}
     with driven.window(SETTINGS, **page) as window:
         window.write("stack.py", STACK)
         window.open("stack.py", 9, 14).ready()
@@ -91,8 +92,7 @@ def main() -> None:
 def ghost_text(window: Window) -> None:
     """A suggestion in grey at the cursor."""
     window.focus("stack.py")
-    window.type(" ")
-    window.wait_ghost()
+    window.insist(" ")
     keep(window, "ghost-text", lines=10)
 
 
@@ -102,7 +102,7 @@ def fill_holes(window: Window) -> None:
     window.show("inventory.py", 2)
     window.run("Diffill: Fill Holes in This File")
     window.page.locator(".codelens-decoration a").filter(has_text="Accept hole 1").wait_for()
-    keep(window, "fill-holes", lines=21)
+    keep(window, "fill-holes", lines=22)
     for number in range(window.page.locator(".codelens-decoration a").filter(has_text="Accept hole").count(), 0, -1):
         lens = window.page.locator(".codelens-decoration a").filter(has_text=re.compile(f"Accept hole 1 of {number} "))
         lens.click()
@@ -136,14 +136,24 @@ def keep(window: Window, name: str, lines: int) -> None:
     editor: Locator = window.page.locator(".part.editor").first
     box = editor.bounding_box()
     assert box is not None
-    clip = {**box, "height": min(box["height"], 22 * lines + 24)}
-    picture = Image.open(io.BytesIO(window.page.screenshot(clip=clip)))
+    clip: FloatRect = {**box, "height": min(box["height"], 22 * lines + 24)}
+    picture = Image.open(io.BytesIO(steady(window, clip)))
     few = picture.convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE)
     path = places.EXTENSION / "images" / f"{name}.png"
     few.save(path, optimize=True)
     size = path.stat().st_size
     assert size <= MOST_BYTES, f"{name}.png has {size} bytes"
     print(f"{path.relative_to(places.REPOSITORY)}: {few.width} x {few.height}, {size / 1000:.0f} kB")
+
+
+def steady(window: Window, clip: FloatRect) -> bytes:
+    """A picture (PNG) that several in a row are equal to: VS Code draws diffs and colours a while later."""
+    row = [window.page.screenshot(clip=clip)]
+    while len(row) < STEADY:
+        window.page.wait_for_timeout(200)
+        shot = window.page.screenshot(clip=clip)
+        row = [*row, shot] if shot == row[0] else [shot]
+    return row[0]
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import time
 from pathlib import Path
 
 import tasks
@@ -44,22 +43,10 @@ def test_the_daemon_is_killed_and_started_again(window, plain):
     os.kill(before, signal.SIGKILL)
     wait_until(lambda: not is_running(before), "the daemon to be gone")
     window.shot("killed")
-    type_until_ghost(window, place)
+    window.insist(place.key)
     window.shot("recovered")
     assert window.server.daemon()["pid"] != before
     window.wait_state("ready")
-
-
-def type_until_ghost(window, place):
-    """Type the key, and again as a person would who sees nothing come, until a suggestion does."""
-    end = time.monotonic() + 60
-    while True:
-        window.type(place.key)
-        try:
-            return window.wait_ghost(seconds=5)
-        except AssertionError:
-            assert time.monotonic() < end, window.status()
-            window.press("Backspace")
 
 
 def test_the_language_server_is_killed_and_started_again(window, plain):
@@ -69,7 +56,7 @@ def test_the_language_server_is_killed_and_started_again(window, plain):
     os.kill(before, signal.SIGKILL)
     wait_until(lambda: servers_of(window.server) not in ([before], []), "another server")
     window.ready()
-    type_until_ghost(window, place)
+    window.insist(place.key)
     window.shot("recovered")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
@@ -225,7 +226,19 @@ class Window:
             self.page.evaluate("() => new Promise((go) => requestAnimationFrame(() => requestAnimationFrame(go)))")
             return first if first == self.ghost() and first != other_than else ""
 
-        return str(wait_until(settled, f"ghost text ({self.status()})", seconds))
+        return str(wait_until(settled, lambda: f"ghost text ({self.status()})", seconds))
+
+    def insist(self, key: str) -> str:
+        """Type a key, and again as a person does who sees nothing come, until there is ghost text."""
+        end = time.monotonic() + 2 * SECONDS
+        while True:
+            self.type(key)
+            try:
+                return self.wait_ghost(seconds=6)
+            except AssertionError:
+                if time.monotonic() > end:
+                    raise
+                self.press("Backspace")
 
     def wait_no_ghost(self) -> None:
         """Until no ghost text is drawn."""
