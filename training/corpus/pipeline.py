@@ -101,14 +101,14 @@ def spread(work: Callable[..., None], jobs: Sequence[tuple[Any, ...]], workers: 
     if not jobs:
         return
     if workers < 2 or len(jobs) < 2:
-        for job in track(jobs, what, console=out, transient=True):
+        for job in track(jobs, what, console=out, transient=True, disable=not out.is_terminal):
             work(*job)
         return
     context = multiprocessing.get_context("forkserver" if hasattr(os, "fork") else "spawn")
     with ProcessPoolExecutor(min(workers, len(jobs)), context, calm) as pool:
         futures = [pool.submit(work, *job) for job in jobs]
         try:
-            for future in track(futures, what, console=out, transient=True):
+            for future in track(futures, what, console=out, transient=True, disable=not out.is_terminal):
                 future.result()
         except BrokenProcessPool:
             raise RequestError(

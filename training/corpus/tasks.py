@@ -313,7 +313,9 @@ def mine(
         chosen = chosen[:limit]
     with RewardPool(workers, unsafe) as pool:
         done = pool.map(verify, [(*item, limits) for item in chosen])
-        verified = list(track(done, "verify", len(chosen), console=Console(stderr=True), transient=True))
+        out = Console(stderr=True)
+        shown = track(done, "verify", len(chosen), console=out, transient=True, disable=not out.is_terminal)
+        verified = list(shown)
     tasks = sorted((task for task, _ in verified if task is not None), key=lambda task: task.id)
     counts.update(f"dropped: {why}" for _, why in verified if why)
     counts["kept"] = len(tasks)
