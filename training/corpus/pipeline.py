@@ -35,7 +35,7 @@ from training.corpus.judge import NEVER, TRAIN, VALIDATION, chance, held_out_run
 from training.corpus.recipe import Cluster, Recipe
 from training.corpus.shards import shard_name, write_shard
 from training.corpus.special_tokens import ROLES, take_tokenizer
-from training.corpus.store import Texts, make_folder, replacing, write_array, write_json
+from training.corpus.store import Texts, alone, make_folder, replacing, write_array, write_json
 from training.corpus.tokenizer import load_tokenizer, train_tokenizer
 from training.recipe import fingerprint, git_commit, save_resolved
 
@@ -49,11 +49,12 @@ def build_corpus(recipe: Recipe, out: Path, workers: int = 0, console: Console |
     console = console or Console(stderr=True)
     workers = workers or os.cpu_count() or 1
     inputs, held_out, made_of = plan(recipe)
-    if start(out, made_of):
-        console.print(f"{out} is built already; remove it to build it anew")
-        return json.loads((out / "report.json").read_text("utf-8"))
-    judge_inputs(recipe, inputs, out, held_out, workers, console)
-    return finish(recipe, out, len(inputs.tasks), inputs.left_out, workers, console)
+    with alone(out):
+        if start(out, made_of):
+            console.print(f"{out} is built already; remove it to build it anew")
+            return json.loads((out / "report.json").read_text("utf-8"))
+        judge_inputs(recipe, inputs, out, held_out, workers, console)
+        return finish(recipe, out, len(inputs.tasks), inputs.left_out, workers, console)
 
 
 def plan(recipe: Recipe) -> tuple[Inputs, np.ndarray, str]:

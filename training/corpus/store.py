@@ -66,6 +66,26 @@ def make_folder(path: Path) -> None:
         raise RequestError(f"the folder {path} cannot be made: {error.strerror or error}") from error
 
 
+@contextlib.contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Holds `folder`, which is made, for this process; RequestError when another one has it. The lock ends with us."""
+    make_folder(folder)
+    try:
+        import fcntl
+    except ImportError:  # no such locks on Windows
+        yield
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise RequestError(f"another process is building in {folder}: wait for it, or choose another") from error
+        yield
+    finally:
+        os.close(descriptor)
+
+
 class Texts:
     """The texts that a worker kept, by their place: read from one file, without loading it."""
 

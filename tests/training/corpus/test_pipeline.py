@@ -187,6 +187,13 @@ def test_a_changed_file_is_read_again(packages, tmp_path):
     assert module(30, 12) not in texts
 
 
+def test_two_builds_do_not_share_a_folder(packages, tmp_path):
+    recipe = recipe_of(sources=[source(packages)])
+    with store.alone(tmp_path / "out"), pytest.raises(RequestError, match="another process is building"):
+        build_corpus(recipe, tmp_path / "out", 1, QUIET)
+    build_corpus(recipe, tmp_path / "out", 1, QUIET)
+
+
 def test_a_foreign_corpus_is_not_overwritten(packages, tmp_path):
     write(tmp_path / "out" / "tokens.npy", b"")
     with pytest.raises(RequestError, match="choose another folder"):
