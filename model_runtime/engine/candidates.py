@@ -1,7 +1,7 @@
 """Which fills are made for a request: one, or several that are ranked.
 
-Several come from the probed lengths, and from other seeds when a request wants alternatives: without a temperature
-every seed gives the same, so those get one.
+Several come from the probed lengths, and from other seeds when a request wants alternatives, or when a rewrite does not
+parse: without a temperature every seed gives the same, so those get one.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from model_runtime.protocol import FillRequest, HoleFill
 
 ALTERNATIVE_TEMPERATURE = 0.7
 TRIES = 3  # attempts for each alternative that is wanted: some come out the same
+REWRITES = 8  # attempts at a rewrite that parses
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class Variant:
     temperature: float
 
 
-def variants(request: FillRequest, lengths: list[int], probed: bool) -> Iterator[Variant]:
+def variants(request: FillRequest, lengths: list[int], probed: bool, rewrite: bool) -> Iterator[Variant]:
     """The fills to try, the plain one first."""
     sizes = [tuple(lengths)]
     if probed:
@@ -33,13 +34,13 @@ def variants(request: FillRequest, lengths: list[int], probed: bool) -> Iterator
         sizes = list(dict.fromkeys(tuple(ladder[min(n, len(ladder) - 1)] for ladder in ladders) for n in range(3)))
     for size in sizes:
         yield Variant(size, request.seed, request.temperature)
-    if request.alternatives > 1:
-        for n in range(1, TRIES * request.alternatives):
-            temperature = request.temperature or ALTERNATIVE_TEMPERATURE
-            yield Variant(sizes[n % len(sizes)], request.seed + n, temperature)
+    count = TRIES * request.alternatives if request.alternatives > 1 else 1
+    for n in range(1, max(count, REWRITES) if rewrite else count):
+        temperature = request.temperature or ALTERNATIVE_TEMPERATURE
+        yield Variant(sizes[n % len(sizes)], request.seed + n, temperature)
 
 
-def enough(request: FillRequest, made: list[list[HoleFill]], probed: bool) -> bool:
-    """Whether so many different fills were made that nothing more needs trying."""
+def enough(request: FillRequest, made: list[list[HoleFill]], probed: bool, sound: bool = True) -> bool:
+    """Whether so many different fills were made, and a `sound` one among them, that nothing more needs trying."""
     different = len({tuple(hole.text for hole in holes) for holes in made})
-    return len(made) >= (3 if probed else 1) and different >= request.alternatives
+    return sound and len(made) >= (3 if probed else 1) and different >= request.alternatives

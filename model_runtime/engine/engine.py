@@ -36,6 +36,7 @@ from model_runtime.engine.lengths import (
 from model_runtime.engine.python_syntax import Judge
 from model_runtime.engine.rewrite import parts_to_rewrite
 from model_runtime.engine.search import Hypothesis, Search, write
+from model_runtime.engine.sound import sound_parts
 from model_runtime.engine.syntax import language_of
 from model_runtime.models.families import read_facts
 from model_runtime.models.tokenizer import TextTokenizer
@@ -104,7 +105,10 @@ class Engine:
         raise AssertionError("a stream ends with a result")
 
     def rewrite(self, request: RewriteRequest, cancel: Cancel | None = None) -> FillResult:
-        """Write a range anew; the result's holes are the parts of the range that were open to change."""
+        """Write a range anew; the result's holes are the parts that change.
+
+        Parts that would break the syntax stay as they are, and other seeds are tried until something is left.
+        """
         return self.fill(request, cancel)
 
     def stream(
@@ -149,7 +153,8 @@ class Engine:
             for found in search.found[: request.alternatives]:
                 hole.cells = write(found, len(found.tokens), settled, outcome.steps)
                 made.append(self._finish(search.canvas, policy, (0,), [0], outcome, request))
-        for variant in [] if policy == "search" else variants(request, lengths, policy == "probe"):
+        rewrite, sound, language = starts is not None, starts is None, language_of(request.path, request.language)
+        for variant in [] if policy == "search" else variants(request, lengths, policy == "probe", rewrite):
             canvas = copy.deepcopy(empty)
             if draft and policy == "expand" and starts is None and len(canvas.holes) == 1 and not made:
                 lay_draft(canvas.holes[0], self.tokenizer.encode(draft), request.max_tokens)
@@ -165,10 +170,13 @@ class Engine:
                     yield frame(canvas, self.tokenizer, self.facts, outcome.steps, expected)
             if made and outcome.end in ("cancelled", "deadline"):
                 break  # what is whole is better than what is half done
-            made.append(self._finish(canvas, policy, variant.lengths, lengths, outcome, request))
+            one = self._finish(canvas, policy, variant.lengths, lengths, outcome, request)
+            if rewrite and (parts := sound_parts(request.text, one.holes, language)):
+                one.holes, sound = parts, True
+            made.append(one)
             if outcome.end in ("cancelled", "deadline"):
                 break
-            if enough(request, [one.holes for one in made], policy == "probe"):
+            if enough(request, [one.holes for one in made], policy == "probe", sound):
                 break
         ranked = made if policy == "search" else self._rank(request, made)
         done = time.perf_counter()

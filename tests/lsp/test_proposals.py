@@ -69,6 +69,7 @@ def test_what_a_filter_would_drop_is_proposed_with_the_reason(editor, uri):
             assert proposal["problem"] == failed.message  # noqa: PT017
         else:
             assert proposal["problem"] is None
+            editor.wait_for("workspace/applyEdit")
         assert len(new) == 1
     assert True in found
 
