@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 
-.PHONY: demo test check editors check-extension vsix vsix-light e2e e2e-repeat e2e-tools bench-vscode pictures format bench bench-lsp soak corpus embedded pipeline evaluate clean
+.PHONY: demo test check editors check-extension vsix vsix-light e2e e2e-repeat e2e-tools bench-vscode pictures format bench bench-lsp soak corpus corpus-archive embedded pipeline evaluate clean
 
 demo: .venv/light
 	$(BIN)/diffill fill examples/inventory.py
@@ -39,9 +39,15 @@ bench-lsp: .venv/dev
 corpus: .venv/dev
 	$(BIN)/python -m training.corpus.build --out build/embedded
 
+# The packed corpus as one file (26 MB), to train elsewhere: tar -xJf it in build/embedded there.
+corpus-archive:
+	tar -cJf build/embedded.tar.xz -C build/embedded documents.json documents.npy report.json tokenizer.json tokens.npy
+
 MINUTES ?= 90
+# cpu or gpu: training/recipes/embedded
+RECIPE ?= cpu
 embedded: .venv/dev
-	$(BIN)/python -m training.stages.scratch --minutes $(MINUTES) --out build/embedded-run
+	$(BIN)/python -m training.stages.scratch --recipe training/recipes/embedded/$(RECIPE).yaml --minutes $(MINUTES) --out build/embedded-run
 	$(BIN)/python -m training.counts build/embedded
 	$(BIN)/python -m training.release build/embedded-run
 

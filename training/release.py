@@ -134,6 +134,7 @@ class Decoding:
     context_length: int = 512
     threshold: float = 0.9
     start_masks: int = 16
+    length: str = "search"
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -143,8 +144,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=EMBEDDED)
     parser.add_argument("--name", default="embedded")
     for field in dataclasses.fields(Decoding):
-        kind = float if isinstance(field.default, float) else int
-        parser.add_argument("--" + field.name.replace("_", "-"), type=kind, default=field.default)
+        parser.add_argument("--" + field.name.replace("_", "-"), type=type(field.default), default=field.default)
     arguments = parser.parse_args(argv)
     decoding = {field.name: getattr(arguments, field.name) for field in dataclasses.fields(Decoding)}
     release(arguments.run, arguments.corpus, arguments.out, arguments.name, decoding)

@@ -220,17 +220,18 @@ class Scripted:
 def test_length_policies_are_measured_on_the_same_requests(tokenizer):
     count = len(tokenizer.encode(HOLE.truth))
     longer = HOLE.truth + " + width"
-    answers = {"fixed:64": [""], "probe": [longer], "expand": [HOLE.truth + "  "], f"fixed:{count}": ["x"]}
+    answers = {"fixed:64": [""], "probe": [longer], "expand": [HOLE.truth + "  "], "search": ["y"]}
+    answers[f"fixed:{count}"] = ["x"]
     engine = Scripted(tokenizer, answers)
     rows = lengths.measure_lengths(engine, [HOLE, HOLE], seed=5)
-    assert list(rows) == ["fixed:64", "probe", "expand", "oracle"]
-    assert len(engine.requests) == 4 * 3  # the first fill of a policy is made twice, and counted once
+    assert list(rows) == ["fixed:64", "probe", "expand", "search", "oracle"]
+    assert len(engine.requests) == 5 * 3  # the first fill of a policy is made twice, and counted once
     for request in engine.requests:
         assert (request.text, request.holes) == (HOLE.prefix + HOLE.suffix, [(HOLE.start, HOLE.start)])
         assert (request.max_lines, request.seed) == (1, 5)
     found = {policy: lengths.summarize_lengths(group) for policy, group in rows.items()}
-    assert [found[policy]["exact"] for policy in rows] == [0.0, 0.0, 1.0, 0.0]
-    assert [found[policy]["same_length"] for policy in rows] == [0.0, 0.0, 1.0, 0.0]
+    assert [found[policy]["exact"] for policy in rows] == [0.0, 0.0, 1.0, 0.0, 0.0]
+    assert [found[policy]["same_length"] for policy in rows] == [0.0, 0.0, 1.0, 0.0, 0.0]
     assert found["fixed:64"]["length_error"] == count
     assert found["probe"]["length_error"] == len(tokenizer.encode(longer)) - count
     assert found["expand"]["similarity"] == 1.0

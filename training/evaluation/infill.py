@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from rich.box import SIMPLE
 from rich.console import Console
@@ -35,7 +35,7 @@ from training.corpus.tokenizer import encode_plain, load_tokenizer
 from training.evaluation import baselines, metrics
 from training.evaluation.holes import BLOCK_LINES, HELD_OUT, KINDS, HoldoutHole, sample_holes
 
-PREDICTORS = ("copy", "ngram", "embedded")
+PREDICTORS = ("copy", "ngram", "network", "embedded")  # network: the embedded model without its counted expert
 MAX_LINES = {"line": 1, "span": 1, "block": BLOCK_LINES[1]}
 
 
@@ -171,7 +171,7 @@ def hardware() -> str:
     return f"{names[0] if names else platform.processor() or platform.machine()}, {cores} cores"
 
 
-def embedded_predictor(model: str, length: str, max_lines: int) -> Predict:
+def embedded_predictor(model: str, length: str, max_lines: int, expert: Literal["on", "off"] = "on") -> Predict:
     """Return a predictor that asks the engine: `length` is a request's, or "fixed:oracle"."""
     from model_runtime.engine.engine import Engine  # only this predictor needs a model
 
@@ -180,7 +180,8 @@ def embedded_predictor(model: str, length: str, max_lines: int) -> Predict:
     def predict(prefix: str, suffix: str, **told: int) -> Prediction:
         policy = f"fixed:{max(1, told['length'])}" if told else length
         hole = (len(prefix), len(prefix))
-        request = FillRequest(text=prefix + suffix, holes=[hole], length=policy, max_lines=max_lines, language="python")
+        options = {"length": policy, "max_lines": max_lines, "expert": expert, "language": "python"}
+        request = FillRequest(**options, text=prefix + suffix, holes=[hole])
         fill = engine.fill(request).holes[0]
         return Prediction(
             fill.text,
@@ -194,11 +195,11 @@ def embedded_predictor(model: str, length: str, max_lines: int) -> Predict:
 def run_predictor(name: str, holes: Sequence[HoldoutHole], tokenizer: Tokenizer, options: argparse.Namespace) -> Report:
     """Evaluate the predictor of that name on all holes, a kind at a time."""
     facts: dict[str, Any] = {"predictor": name, "seed": options.seed}
-    oracle = name == "embedded" and options.length == "fixed:oracle"
+    oracle = name in ("embedded", "network") and options.length == "fixed:oracle"
     if name == "ngram":
         counts = baselines.counted(options.pack, options.ngrams, tokenizer.get_vocab_size())
         ngram = baselines.NgramBaseline(counts, tokenizer).predict
-    if name == "embedded":
+    if name in ("embedded", "network"):
         facts |= {"length": options.length, "model": Path(options.model).name}
     reports = []
     for kind in dict.fromkeys(hole.kind for hole in holes):
@@ -208,7 +209,8 @@ def run_predictor(name: str, holes: Sequence[HoldoutHole], tokenizer: Tokenizer,
         elif name == "ngram":
             predict = ngram
         else:
-            predict = embedded_predictor(options.model, options.length, MAX_LINES[kind])
+            expert: Literal["on", "off"] = "off" if name == "network" else "on"
+            predict = embedded_predictor(options.model, options.length, MAX_LINES[kind], expert)
         chosen = [hole for hole in holes if hole.kind == kind]
         reports.append(evaluate(predict, chosen, lambda text: len(encode_plain(tokenizer, text)), oracle, **facts))
     return dataclasses.replace(reports[0], rows=[row for report in reports for row in report.rows])

@@ -16,7 +16,7 @@ from training.evaluation.infill import MAX_LINES
 from training.evaluation.oracle import oracle_length
 from training.evaluation.reporting import Report
 
-POLICIES = ("fixed:64", "probe", "expand", "oracle")  # oracle: fixed, with the number of tokens of the truth
+POLICIES = ("fixed:64", "probe", "expand", "search", "oracle")  # oracle: fixed, with the number of tokens of the truth
 
 
 class Counted:
@@ -62,7 +62,7 @@ def request_for(hole: HoldoutHole, **options: Any) -> FillRequest:
 def policies_of(engine: Engine) -> list[str]:
     """The length policies that the model can serve."""
     grows = engine.facts.expand_id is not None and engine.facts.delete_id is not None
-    return [policy for policy in POLICIES if policy != "expand" or grows]
+    return [policy for policy in POLICIES if policy not in ("expand", "search") or grows]
 
 
 def measure_lengths(engine: Engine, holes: Iterable[HoldoutHole], seed: int) -> dict[str, list[Row]]:

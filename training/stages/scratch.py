@@ -11,6 +11,7 @@ import argparse
 import dataclasses
 import json
 import math
+import os
 import signal
 import statistics
 import sys
@@ -374,11 +375,14 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=Path("build/embedded-run"))
     parser.add_argument("--minutes", type=float, default=90)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--workers", type=int, help="processes that build batches (1; on a GPU up to 12)")
     parser.add_argument("--from", dest="source", type=Path, help="start from the weights of this model folder")
     parser.add_argument("--learning-rate", type=float, help="another than the recipe's, say for going on")
     arguments = parser.parse_args(argv)
     recipe = load_recipe(arguments.recipe)
+    workers = arguments.workers
+    if workers is None:
+        workers = 1 if arguments.device == "cpu" else max(1, min(12, (os.cpu_count() or 2) - 2))
     if arguments.learning_rate is not None:
         recipe = dataclasses.replace(recipe, learning_rate=arguments.learning_rate)
     train(
@@ -387,7 +391,7 @@ def main(argv: list[str] | None = None) -> int:
         arguments.out,
         arguments.minutes,
         arguments.device,
-        arguments.workers,
+        workers,
         arguments.source,
     )
     return 0
