@@ -10,7 +10,8 @@ demo: .venv/light
 
 test: .venv/dev check check-extension
 	tests/e2e/editors/install.sh
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --ignore=$(E2E)
+	$(MAKE) e2e
 
 check: .venv/dev
 	$(BIN)/ruff format --check .
