@@ -347,9 +347,12 @@ class CountedExpert:
         return sight.both(self._expert.gate, self._expert.end)
 
     def likelihood(self, before: list[int], tokens: list[int]) -> float:
-        """The log-probability of `tokens` but the first after `before`, by the counts alone."""
+        """The log-probability of `tokens` but the first after `before`, by the counts alone.
+
+        Only of those that `before` has a say in: further on the counts look at `tokens` themselves.
+        """
         e, total = self._expert, 0.0
-        for n in range(1, len(tokens)):
+        for n in range(1, min(len(tokens), ORDERS)):
             context = [token for token in [*before[-ORDERS:], *tokens[:n]][-ORDERS:] if token != self._facts.bos_id]
             total += float(np.log(opinion(e.forward, e.unigram_V, self._local, context[::-1], True).probs_V[tokens[n]]))
         return total

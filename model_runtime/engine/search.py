@@ -150,14 +150,14 @@ class Search:
 
     def look(self) -> list[tuple[np.ndarray, float]]:
         """After every beginning: what stands at the first mask if the hole goes on [V], and the chance of its end."""
-        found = []
+        found, expert = [], self.settings.expert
         for layout, network_V, entropy, ends in self.see():
-            sight = None
-            if self.settings.expert is not None:
-                sight = self.settings.expert.sight(layout, layout.masked[0][0], network_V, entropy, ends)
-            if sight is not None:
-                found.append(self.settings.expert.both(sight))
-                continue
+            if expert is not None:
+                sight = expert.sight(layout, layout.masked[0][0], network_V, entropy, ends)
+                if sight is not None:
+                    found.append(expert.both(sight))
+                    continue
+            assert self.facts.delete_id is not None
             at = [self.facts.delete_id, *ends]
             ending = float(network_V[at].sum())
             network_V[at] = 0.0

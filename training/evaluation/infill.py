@@ -180,8 +180,14 @@ def embedded_predictor(model: str, length: str, max_lines: int, expert: Literal[
     def predict(prefix: str, suffix: str, **told: int) -> Prediction:
         policy = f"fixed:{max(1, told['length'])}" if told else length
         hole = (len(prefix), len(prefix))
-        options = {"length": policy, "max_lines": max_lines, "expert": expert, "language": "python"}
-        request = FillRequest(**options, text=prefix + suffix, holes=[hole])
+        request = FillRequest(
+            length=policy,
+            max_lines=max_lines,
+            expert=expert,
+            language="python",
+            text=prefix + suffix,
+            holes=[hole],
+        )
         fill = engine.fill(request).holes[0]
         return Prediction(
             fill.text,
