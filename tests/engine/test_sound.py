@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from snippet import SNIPPET
 
 from model_runtime.engine.engine import Engine
-from model_runtime.engine.sound import is_sound, sound_parts
+from model_runtime.engine.sound import judge, sound_parts
 from model_runtime.protocol import HoleFill, RewriteRequest, apply_fills
 
 TEXT = "def area(width, height):\n    size = width * height\n    return size\n"
@@ -19,6 +19,10 @@ TEXT = "def area(width, height):\n    size = width * height\n    return size\n"
 def part(old: str, new: str, confidence: float) -> HoleFill:
     start = TEXT.index(old)
     return HoleFill(start, start + len(old), new, confidence, "expand", [])
+
+
+def is_sound(text: str, holes: list[HoleFill], language: str) -> bool:
+    return judge(text, language)(holes)
 
 
 def test_only_what_breaks_the_syntax_is_left_out():
@@ -40,6 +44,17 @@ def test_the_surest_part_has_the_first_say():
     one, other = part("width * height", "width)", 0.3), part("size = width", "size = (width", 0.8)
     assert not is_sound(TEXT, [one], "python")
     assert not is_sound(TEXT, [other], "python")
+
+
+def test_python_refuses_what_a_tolerant_parser_lets_pass():
+    inward = part("    return", "        return", 0.9)
+    assert sound_parts(TEXT, [inward], "python") == []
+
+
+def test_a_file_that_does_not_parse_may_get_no_worse():
+    text = TEXT + "def volume(:\n"
+    bad, good = part("return size", "return (size", 0.9), part("width * height", "2 * width", 0.1)
+    assert sound_parts(text, [good, bad], "python") == [good]
 
 
 def test_where_no_parser_knows_the_language_all_stays():
