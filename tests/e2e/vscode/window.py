@@ -111,9 +111,7 @@ class Window:
 
     def show(self, file: str, line: int = 1, column: int = 1) -> Window:
         """Open another file of the folder in this window, the cursor at a line and column (from 1)."""
-        self.ask("Control+p", f"{self.folder / file}:{line}:{column}")
-        self.page.locator(".quick-input-list .monaco-list-row").filter(has_text=Path(file).name).first.click()
-        self.page.mouse.move(*NOWHERE)
+        self.choose("Control+p", f"{self.folder / file}:{line}:{column}", Path(file).name)
         self.editor(file).wait_for()
         self.focus(file)
         self.at(line, column)
@@ -145,12 +143,6 @@ class Window:
         expect(self.page.locator(".statusbar-item#status\\.editor\\.selection")).to_contain_text(
             f"Ln {line}, Col {column}"
         )
-
-    def go(self, line: int, column: int) -> None:
-        """Put the cursor at a line and column."""
-        self.ask("Control+g", f":{line}:{column}")
-        self.press("Enter")
-        self.at(line, column)
 
     def save(self) -> None:
         """Save, and wait until the file is written."""
@@ -190,27 +182,28 @@ class Window:
                 self.page.keyboard.press("Enter")
             self.page.keyboard.type(words)
 
-    def ask(self, key: str, text: str) -> None:
-        """Open the box at the top with a key, again if the focus was on its way, and write into it."""
-        box = self.page.locator(".quick-input-widget input.input").first
+    def choose(self, key: str, text: str, wanted: str) -> None:
+        """Open the box at the top with a key, write into it, take the row with the wanted text.
 
-        def opened() -> bool:
+        The box closes when a click of before still moves the focus: then it is opened again.
+        """
+        row = self.page.locator(".quick-input-list .monaco-list-row").filter(has_text=wanted).first
+
+        def chosen() -> bool:
             self.press(key)
             try:
-                box.wait_for(timeout=2000)
+                self.page.locator(".quick-input-widget input.input").first.fill(text, timeout=3000)
+                row.click(timeout=SECONDS * 1000 / 3)
             except TimeoutError:
                 return False
             return True
 
-        wait_until(opened, f"the box that {key} opens", SECONDS)
-        box.fill(text)
+        wait_until(chosen, f"{wanted!r} in the box that {key} opens", 2 * SECONDS)
+        self.page.mouse.move(*NOWHERE)
 
     def run(self, title: str) -> None:
         """Run a command by its title in the command palette."""
-        self.ask("F1", f">{title}")
-        row = self.page.locator(".quick-input-list .monaco-list-row").filter(has_text=title).first
-        row.click()
-        self.page.mouse.move(*NOWHERE)
+        self.choose("F1", f">{title}", title)
 
     # -- what is seen
 
