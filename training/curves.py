@@ -31,7 +31,7 @@ def draw_curves(logs: Sequence[tuple[str, Path]], out: Path) -> None:
     matplotlib.rcParams["svg.hashsalt"] = "diffill"  # the same curve is the same file
     import matplotlib.pyplot as plt
 
-    figure, (left, right) = plt.subplots(1, 2, figsize=(9.6, 3.6), layout="constrained")
+    figure, (left, right) = plt.subplots(1, 2, figsize=(10.4, 3.6), layout="constrained")
     for colour, (label, path) in zip(COLOURS * 4, logs, strict=False):
         records = read_log(path)
         steps = [r for r in records if "loss" in r]
@@ -55,7 +55,7 @@ def draw_curves(logs: Sequence[tuple[str, Path]], out: Path) -> None:
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
         if axes.get_legend_handles_labels()[0]:
-            axes.legend(frameon=False, fontsize=8)
+            axes.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0))
     figure.savefig(out, metadata={"Date": None} if out.suffix == ".svg" else None)
     plt.close(figure)
 
