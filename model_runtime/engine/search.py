@@ -85,6 +85,7 @@ class Search:
         self.finished: list[Hypothesis] = []
         self.refused: list[Hypothesis] = []  # they end, but do not parse
         self.cut: list[Hypothesis] = []  # they would go on, but may not
+        self.settled: tuple[int, ...] = ()  # tokens that all texts share for good
         self.found: list[Hypothesis] = []  # best first
 
     def run(self, outcome: Outcome) -> Iterator[None]:
@@ -108,7 +109,9 @@ class Search:
         bar = max((it.score for it in self.finished), default=-math.inf) + FAR
         if any(it.score > bar for it in self.cut):  # what ends was hardly meant to
             self.finished, outcome.end = [], "max_tokens"
-        self.found = self.ordered(self.finished) or sorted(self.cut or self.refused, key=lambda it: -it.score)
+        # whatever was settled, the ends of the beginnings of then are among those that do not parse
+        others = self.cut or [it for it in self.refused if it.tokens[: len(self.settled)] == self.settled]
+        self.found = self.ordered(self.finished) or sorted(others, key=lambda it: -it.score)
         best, hole = self.found[0], self.canvas.holes[0]
         hole.cells = write(best, len(best.tokens), hole.cells, outcome.steps)
 
@@ -206,12 +209,12 @@ class Search:
     def show(self, step: int) -> None:
         """Put into the canvas what all texts share, and behind it the best one's further tokens as guesses."""
         texts = [*self.live, *self.finished, *self.cut]
-        if not self.finished and not self.cut:
-            texts += self.refused  # in the end there may be nothing else
         best = max(texts, key=lambda it: it.score)
         columns = zip(*(it.tokens for it in texts), strict=False)
         shared = sum(1 for _ in itertools.takewhile(lambda column: len(set(column)) == 1, columns))
-        self.canvas.holes[0].cells = write(best, shared, self.canvas.holes[0].cells, step)
+        self.settled = best.tokens[:shared]
+        hole = self.canvas.holes[0]
+        hole.cells = write(best, shared, hole.cells, step)
 
 
 def write(hypothesis: Hypothesis, settled: int, before: list[Cell], step: int) -> list[Cell]:
