@@ -11,6 +11,7 @@ from editor import PATIENCE, Editor, insertion
 from expected import SKETCHES, RequestFailed, edits_of
 
 numbers = itertools.count()
+ENDINGS = {"python": "py", "c": "c"}
 
 # The bar is the cursor; the character before it is the key that is typed.
 LINES = (
@@ -22,12 +23,12 @@ LINES = (
     "class Point:\n    def __init__(self, x, y):\n        self.x = x\n        self.y = |\n",
     "def area(width, height):\n    return |\n",
 )
-SCRIPTS = (
-    "const fs = require('fs');\n\nfunction read(path) {\n  return fs.|\n}\n",
-    "function add(a, b) {\n  return a + b;\n}\n\nfunction sum(a, b) {\n  return |\n}\n",
-    "for (let i = 0; i < |\n",
-    "const names = [];\nnames.|\n",
-    "function area(width, height) {\n  return |\n}\n",
+SOURCES = (  # C
+    "int first(int *items, int count) {\n  if (count == 0) {\n    return NONE;\n  }\n  return items[0];\n}\n\n"
+    "int last(int *items, int count) {\n  if (count == 0) {\n    return |\n  }\n  return items[count - 1];\n}\n",
+    "int add(int a, int b) {\n  return a + b;\n}\n\nint sum(int a, int b) {\n  return |\n}\n",
+    "for (int i = 0; i < |\n",
+    "struct point *place = find(name);\nplace.|\n",
 )
 BLOCKS = (
     "class Store:\n    def set_red(self, value):\n        self.red = value\n        self.changed = True\n\n"
@@ -86,7 +87,7 @@ def suggestions(
 ) -> tuple[str, ...]:
     """What is suggested once a key was typed at a line and column, as pure insertions; () for none."""
     line, column, key = typed
-    uri = f"file:///asked/{next(numbers)}/store.{'py' if language == 'python' else 'js'}"
+    uri = f"file:///asked/{next(numbers)}/store.{ENDINGS[language]}"
     plain.open(uri, before, language)
     plain.change(uri, 2, insertion(line, column, key))
     answer = plain.complete(uri, line, column + 1, invoked)[1].result(PATIENCE)

@@ -126,11 +126,11 @@ def test_a_large_file(window, plain):
 
 
 def test_a_file_in_another_language(window, plain):
-    place = tasks.place(plain, tasks.SCRIPTS, language="javascript")
-    type_key(window, place, "js")
+    place = tasks.place(plain, tasks.SOURCES, language="c")
+    type_key(window, place, "c")
     shown = window.wait_ghost()
-    window.shot("javascript")
+    window.shot("c")
     assert shown == place.offers[0]
     window.press("Tab")
     window.wait_no_ghost()
-    assert saved(window, "js") == place.with_text(place.key + shown)
+    assert saved(window, "c") == place.with_text(place.key + shown)
