@@ -200,17 +200,26 @@ def test_a_worker_without_memory_says_so_and_is_replaced(daemon):
 
     async def scene():
         async with await connect() as client:
+            await client.unload()  # one that filled before has memory to spare
             await client.load()
             pid = (await client.status())["worker"]["pid"]
             pages = int(Path(f"/proc/{pid}/statm").read_text().split()[0])
             limit = (pages * resource.getpagesize() + 2**20, resource.getrlimit(resource.RLIMIT_AS)[1])
             resource.prlimit(pid, resource.RLIMIT_AS, limit)
             text = "".join(f"value_{n} = {n}\n" for n in range(2000))
+            hole = [(len(text), len(text))]
+
+            async def ask_for_more_and_more():
+                for tokens in (
+                    64,
+                    256,
+                    512,
+                ):  # in one piece: context that is kept is encoded in chunks, which need little
+                    options = {"length": f"fixed:{tokens}", "max_tokens": tokens, "steps": 1, "sampler": "entropy"}
+                    await client.fill(FillRequest(text=text, holes=hole, cache="off", **options))
+
             with pytest.raises(RpcError, match=r"the model process died \(out of memory\)"):
-                # in one piece: context that is kept is encoded in chunks, which need little
-                await client.fill(
-                    FillRequest(text=text, holes=[(len(text), len(text))], length="fixed:64", cache="off")
-                )
+                await ask_for_more_and_more()
             assert (await client.fill(request(seed=13))).holes
 
     run(scene())
