@@ -50,7 +50,7 @@ async def under_load(figures: Figures, quick: bool) -> None:
         note(figures, "memory", await load.given_back(client))
         await client.load()
         note(figures, "status", await load.status_times(client, 100 if quick else 500))
-        note(figures, "typed_through", await load.typed_through(client, 20 if quick else 100))
+        note(figures, "typed_through", await load.typed_through(client, 20 if quick else 50))
         note(figures, "embedded", await load.real_fills(client, 100 if quick else 2000))
         note(figures, "abuse", await abuse.bear(client, quick))
         await client.stop()
