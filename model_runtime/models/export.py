@@ -113,6 +113,7 @@ def export_onnx(model: DreamModel, path: Path) -> None:
     logging.disable(logging.NOTSET)
     assert program is not None
     program.save(str(path), external_data=False)
+    forget_where(path)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -126,3 +127,15 @@ def main(argv: list[str] | None = None) -> int:
 
 if __name__ == "__main__":
     raise SystemExit(main())
+
+
+def forget_where(path: Path) -> None:
+    """Take out of a graph what the exporter wrote about the machine it ran on: stack traces with their folders."""
+    import onnx
+
+    model = onnx.load(path)
+    graph = model.graph
+    for part in (graph, *graph.node, *graph.value_info, *graph.input, *graph.output, *graph.initializer):
+        del part.metadata_props[:]
+        part.ClearField("doc_string")
+    onnx.save(model, path)

@@ -16,6 +16,7 @@ from model_runtime.backends import interface  # noqa: E402
 from model_runtime.backends.interface import BANNED, CANDIDATES, HOLE, PADDING, Past, Window  # noqa: E402
 from model_runtime.backends.onnx import OnnxBackend  # noqa: E402
 from model_runtime.backends.torch import TorchBackend  # noqa: E402
+from model_runtime.catalog.catalog import EMBEDDED  # noqa: E402
 from model_runtime.models import dream  # noqa: E402
 from model_runtime.protocol import ModelError  # noqa: E402
 
@@ -193,3 +194,9 @@ def test_spoilt_weights_are_refused_by_the_torch_backend(tiny_models, tmp_path, 
     with pytest.raises(ModelError, match="cannot be read") as refused:
         TorchBackend(tmp_path, device="cpu")
     assert "\n" not in str(refused.value)
+
+
+def test_no_graph_tells_where_it_was_made(tiny_models):
+    for path in (tiny_models["full"].folder / "model.onnx", EMBEDDED / "model.onnx"):
+        assert b"site-packages" not in path.read_bytes()
+        assert b"model_runtime/" not in path.read_bytes()
