@@ -10,7 +10,7 @@ import copy
 import functools
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -18,11 +18,10 @@ import numpy as np
 from model_runtime.backends.interface import Backend
 from model_runtime.catalog.catalog import find_model
 from model_runtime.engine.cache import ContextCache
-from model_runtime.engine.candidates import enough, variants
-from model_runtime.engine.canvas import Canvas, Hole, add_masks, build_canvas, frame, hole_fill
-from model_runtime.engine.denoise import Bans, Cancel, Outcome, Settings, denoise
-from model_runtime.engine.drafts import lay_draft
+from model_runtime.engine.canvas import Canvas, add_masks, build_canvas
+from model_runtime.engine.denoise import Bans, Cancel, Settings
 from model_runtime.engine.expert import CountedExpert, Expert, local_tokens
+from model_runtime.engine.fills import Made, Task, denoise_fills, search_fill
 from model_runtime.engine.kept import LIMIT, KeptContext
 from model_runtime.engine.lengths import (
     LADDER,
@@ -30,22 +29,15 @@ from model_runtime.engine.lengths import (
     measure_bias,
     probe_lengths,
     resolve_policy,
-    start_holes,
-    told_probe,
 )
-from model_runtime.engine.python_syntax import Judge
 from model_runtime.engine.rewrite import parts_to_rewrite
-from model_runtime.engine.search import Hypothesis, Search, write
-from model_runtime.engine.sound import sound_parts
 from model_runtime.engine.syntax import language_of
 from model_runtime.models.families import read_facts
 from model_runtime.models.tokenizer import TextTokenizer
 from model_runtime.protocol import (
-    End,
     FillRequest,
     FillResult,
     Frame,
-    HoleFill,
     ModelError,
     Options,
     RewriteRequest,
@@ -137,48 +129,16 @@ class Engine:
         if policy == "search" and (draft or starts or not searchable(request, empty)):
             policy = "expand"
         cache, lengths = self._first_look(empty, policy, request, starts, stop)
-        counted = self.counted(request)
+        rng = np.random.default_rng(request.seed)
+        settings = Settings(request, policy, 0.0, deadline, cancel, rng, self.counted(request))
+        task = Task(self.backend, self.tokenizer, self.facts, self.bans, request, settings, empty, cache)
         encoded = time.perf_counter()
-        made: list[Made] = []
         if policy == "search":
-            settings = Settings(request, policy, 0.0, deadline, cancel, np.random.default_rng(request.seed), counted)
-            search = self._search(request, copy.deepcopy(empty), cache, settings)
-            outcome = Outcome()
-            for _ in search.run(outcome):
-                if request.frames:
-                    expected = outcome.steps + len(search.live)
-                    yield frame(search.canvas, self.tokenizer, self.facts, outcome.steps, expected)
-            hole = search.canvas.holes[0]
-            settled = hole.cells
-            for found in search.found[: request.alternatives]:
-                hole.cells = write(found, len(found.tokens), settled, outcome.steps)
-                made.append(self._finish(search.canvas, policy, (0,), [0], outcome, request))
-        rewrite, sound, language = starts is not None, starts is None, language_of(request.path, request.language)
-        for variant in [] if policy == "search" else variants(request, lengths, policy == "probe", rewrite):
-            canvas = copy.deepcopy(empty)
-            if draft and policy == "expand" and starts is None and len(canvas.holes) == 1 and not made:
-                lay_draft(canvas.holes[0], self.tokenizer.encode(draft), request.max_tokens)
-            else:
-                start_holes(canvas.holes, list(variant.lengths), request.max_tokens)
-            rng = np.random.default_rng(variant.seed)
-            settings = Settings(request, policy, variant.temperature, deadline, cancel, rng, counted)
-            outcome = Outcome()
-            newline = self.tokenizer.newline_id
-            for _ in denoise(self.backend, cache, canvas, self.bans, settings, outcome, newline):
-                if request.frames:
-                    expected = max(request.steps or 0, outcome.steps + canvas.masked())
-                    yield frame(canvas, self.tokenizer, self.facts, outcome.steps, expected)
-            if made and outcome.end in ("cancelled", "deadline"):
-                break  # what is whole is better than what is half done
-            one = self._finish(canvas, policy, variant.lengths, lengths, outcome, request)
-            if rewrite and (parts := sound_parts(request.text, one.holes, language)):
-                one.holes, sound = parts, True
-            made.append(one)
-            if outcome.end in ("cancelled", "deadline"):
-                break
-            if enough(request, [one.holes for one in made], policy == "probe", sound):
-                break
-        ranked = made if policy == "search" else self._rank(request, made)
+            yield from search_fill(task)
+            ranked = task.made
+        else:
+            yield from denoise_fills(task, lengths, draft, rewrite=starts is not None)
+            ranked = self._rank(request, task.made)
         done = time.perf_counter()
         timing = {
             "load": round(self._load_ms, 2),
@@ -223,37 +183,6 @@ class Engine:
         local = local_tokens(self._encode_chunk, request.text, request.holes, request.related)
         return CountedExpert(self.expert, self.facts, local)
 
-    def _search(self, request: FillRequest, canvas: Canvas, cache: ContextCache, settings: Settings) -> Search:
-        """The search over the only hole; in Python, for texts that parse."""
-        hole = canvas.holes[0]
-        judge = Judge(request.text[: hole.start], request.text[hole.end :]) if is_python(request) else None
-
-        def text(hypothesis: Hypothesis) -> str:
-            cells = write(hypothesis, len(hypothesis.tokens), [], 0)
-            written = Hole(hole.start, hole.end, cells, hole.head, hole.tail)
-            return hole_fill(written, self.tokenizer, self.facts, "", canvas.line_end, request.max_lines).text
-
-        return Search(cache, canvas, self.facts, self.bans, settings, self.tokenizer.newline_id, text, judge)
-
-    def _finish(
-        self,
-        canvas: Canvas,
-        policy: str,
-        lengths: tuple[int, ...],
-        probed: list[int],
-        outcome: Outcome,
-        request: FillRequest,
-    ) -> Made:
-        """The fills of a denoised canvas, and how it ended."""
-        holes = []
-        for hole, length, first in zip(canvas.holes, lengths, probed, strict=True):
-            told = told_probe(length, first, request.max_tokens) if policy == "probe" else policy
-            holes.append(hole_fill(hole, self.tokenizer, self.facts, told, canvas.line_end, request.max_lines))
-        end = outcome.end
-        if end in ("complete", "max_tokens") and not any(hole.text for hole in holes):
-            end = "empty"
-        return Made(holes, end, outcome.steps)
-
     def _rank(self, request: FillRequest, made: list[Made]) -> list[Made]:
         """The candidates, best first, each text once."""
         if len(made) == 1:
@@ -265,26 +194,10 @@ class Engine:
         return [by_holes[id(holes)] for holes in ordered]
 
 
-@dataclass
-class Made:
-    """One candidate: its fills, how it ended, after how many steps."""
-
-    holes: list[HoleFill]
-    end: End
-    steps: int
-
-
 def searchable(request: FillRequest, empty: Canvas) -> bool:
     """Whether the hole can be searched: one hole, nothing known at its end, and no wish for another way of decoding."""
     plain = request.sampler == "threshold" and request.steps is None and request.temperature == 0
     return plain and len(empty.holes) == 1 and not empty.holes[0].tail
-
-
-def is_python(request: FillRequest) -> bool:
-    """Whether a request's text is Python, or may be: where it is not, nothing in it parses, and all is accepted."""
-    if request.language is None and request.path is None:
-        return True
-    return language_of(request.path, request.language) == "python"
 
 
 def with_masks(empty: Canvas, length: int) -> Canvas:

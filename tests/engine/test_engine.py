@@ -11,7 +11,7 @@ from fakes import FakeBackend, ScriptedBackend, fake_facts
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from model_runtime.engine import engine as engine_module
+from model_runtime.engine import fills
 from model_runtime.engine.canvas import MASK_SHOWN, Canvas
 from model_runtime.engine.engine import Engine
 from model_runtime.protocol import SAMPLERS, FillRequest, FillResult, ModelError, RequestError, RewriteRequest
@@ -82,7 +82,7 @@ class Watched:
     def __init__(self, engine, request, cancel=None):
         self.frames, self.result, self.canvas = [], None, None
         self.settled: dict[int, int] = {}
-        denoise = engine_module.denoise
+        denoise = fills.denoise
 
         def watched(*arguments, **named):
             canvas = next(a for a in arguments if isinstance(a, Canvas))
@@ -91,7 +91,7 @@ class Watched:
                 self.look(request, engine)
                 yield step
 
-        with mock.patch.object(engine_module, "denoise", watched):
+        with mock.patch.object(fills, "denoise", watched):
             for message in engine.stream(request, cancel):
                 if isinstance(message, FillResult):
                     assert self.result is None
