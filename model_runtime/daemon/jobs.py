@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,6 +26,7 @@ class Job:
     until: float | None = None  # of the event loop's clock
     draft: str = ""  # of a kept answer that typing contradicted, what may still hold
     timer: asyncio.TimerHandle | None = field(default=None, repr=False)
+    turn: Hashable = None  # with whom it shares a place in the line; none: with its session
 
     @property
     def done(self) -> bool:
@@ -34,10 +35,10 @@ class Job:
 
 
 class Turns:
-    """Jobs that wait: sessions take turns, and within a session the oldest comes first."""
+    """Jobs that wait: sessions (or those who share several of them) take turns, and within one the oldest is first."""
 
     def __init__(self) -> None:
-        self._queues: OrderedDict[Session, deque[Job]] = OrderedDict()
+        self._queues: OrderedDict[Hashable, deque[Job]] = OrderedDict()
 
     def __len__(self) -> int:
         return sum(map(len, self._queues.values()))
@@ -47,31 +48,36 @@ class Turns:
             yield from jobs
 
     def add(self, job: Job) -> None:
-        """Put a job behind those of its session."""
-        self._queues.setdefault(job.session, deque()).append(job)
+        """Put a job behind those whose turn it shares."""
+        self._queues.setdefault(turn_of(job), deque()).append(job)
 
     def remove(self, job: Job) -> None:
         """Take a job out, wherever it is; nothing if it does not wait."""
-        jobs = self._queues.get(job.session)
+        jobs = self._queues.get(turn_of(job))
         if jobs is None or job not in jobs:
             return
         jobs.remove(job)
         if not jobs:
-            del self._queues[job.session]
+            del self._queues[turn_of(job)]
 
     def peek(self) -> Job | None:
         """The job whose turn it is."""
         return next(iter(self._queues.values()))[0] if self._queues else None
 
     def take(self) -> Job:
-        """Take out the job whose turn it is; its session goes to the end of the line."""
-        session, jobs = next(iter(self._queues.items()))
+        """Take out the job whose turn it is; whoever shares it goes to the end of the line."""
+        turn, jobs = next(iter(self._queues.items()))
         job = jobs.popleft()
         if jobs:
-            self._queues.move_to_end(session)
+            self._queues.move_to_end(turn)
         else:
-            del self._queues[session]
+            del self._queues[turn]
         return job
+
+
+def turn_of(job: Job) -> Hashable:
+    """Who waits in line with a job."""
+    return job.session if job.turn is None else job.turn
 
 
 def unserved(job: Job, end: End) -> FillResult:

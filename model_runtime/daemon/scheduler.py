@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any
 
 from model_runtime.daemon.figures import Figures
@@ -61,10 +61,14 @@ class Scheduler:
         session: Session,
         model: str | None = None,
         on_frame: Callable[[dict[str, Any]], None] | None = None,
+        turn: Hashable = None,
     ) -> Job:
-        """Take a request in; its answer will be in `job.answer`: a FillResult or one of our errors."""
+        """Take a request in; its answer will be in `job.answer`: a FillResult or one of our errors.
+
+        Jobs of one `turn` share a place in the line; without one, those of a session do.
+        """
         loop = asyncio.get_running_loop()
-        job = Job(request, model or self.model, session, loop.create_future(), on_frame, next(self._numbers))
+        job = Job(request, model or self.model, session, loop.create_future(), on_frame, next(self._numbers), turn=turn)
         self.figures.watch(job.answer)
         if session[1] is not None:
             for older in [one for one in self._pending() if one.session == session]:

@@ -133,6 +133,20 @@ def test_sessions_take_turns():
     run(scene())
 
 
+def test_who_shares_a_turn_waits_together():
+    async def scene():
+        scheduler, worker = await ready()
+        for text, connection in (("a1", 1), ("a2", 2), ("a3", 3)):
+            scheduler.submit(request(text), (connection, "file"), turn="ann")
+        scheduler.submit(request("b1"), (4, "file"), turn="bob")
+        scheduler.submit(request("c1"), (5, "file"))
+        for _ in range(5):
+            worker.finish()
+        assert worker.fills() == ["a1", "a2", "b1", "c1", "a3"]
+
+    run(scene())
+
+
 def test_a_cancel_reaches_the_worker_at_once_and_what_waits_never_runs():
     async def scene():
         scheduler, worker = await ready()
