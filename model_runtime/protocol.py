@@ -201,6 +201,7 @@ class FillResult:
     model: str
     seed: int
     timing_ms: dict[str, float]  # load, encode, denoise, total
+    prompt_tokens: int = 0  # of the text around the holes, as far as the model saw it
 
     def apply(self, text: str) -> str:
         """Return `text` with every hole replaced by its fill."""

@@ -146,7 +146,9 @@ def after_typing(result: FillResult, typed: str) -> FillResult | None:
     left = [holes for kept in (result.holes, *result.alternatives) if (holes := rest_of(kept[0], typed)) is not None]
     if not left:
         return None
-    return dataclasses.replace(result, holes=left[0], alternatives=left[1:])
+    typed_tokens = len(result.holes[0].tokens) - len(left[0][0].tokens)
+    seen = result.prompt_tokens + max(0, typed_tokens)
+    return dataclasses.replace(result, holes=left[0], alternatives=left[1:], prompt_tokens=seen)
 
 
 def rest_of(fill: HoleFill, typed: str) -> list[HoleFill] | None:

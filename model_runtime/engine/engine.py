@@ -147,7 +147,8 @@ class Engine:
             "total": round((done - start) * 1000, 2),
         }
         best, others = ranked[0], [one.holes for one in ranked[1 : request.alternatives]]
-        yield FillResult(best.holes, others, best.end, best.steps, self.facts.name, request.seed, timing)
+        seen = sum(map(len, empty.contexts))
+        yield FillResult(best.holes, others, best.end, best.steps, self.facts.name, request.seed, timing, seen)
 
     def _first_look(
         self,

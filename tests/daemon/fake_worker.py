@@ -2,7 +2,7 @@
 
 `hold` goes on, a step at a time, until it is cancelled; `crash` ends the process; `memory` runs out of it; `bug` raises
 with the text in its message; a request with a draft is filled with it, in brackets; anything else gets "ok", a
-frame a letter.
+frame a letter. Every character of the text counts as a token of the prompt.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def result_for(request, text: str, end: str = "complete", steps: int = 2) -> Fil
     spans = getattr(request, "holes", None) or [request.range]
     tokens = [TokenInfo(n, n + 1, 0.5, n + 1) for n in range(len(text))]
     holes = [HoleFill(start, finish, text, 0.5, "fixed:2", tokens) for start, finish in spans]
-    return FillResult(holes, [], end, steps, "fake", request.seed, dict(TIMING))
+    return FillResult(holes, [], end, steps, "fake", request.seed, dict(TIMING), len(request.text))
 
 
 class FakeModel:

@@ -52,6 +52,9 @@ def test_infill_answers_as_llama_cpp_does():
             one = (await client.post("/infill", json=body)).json()
             assert (one["content"], one["stop"], one["stop_type"], one["tokens_predicted"]) == ("ok", True, "eos", 2)
             assert one["timings"]["predicted_n"] == 2
+            assert (one["tokens_evaluated"], one["timings"]["prompt_n"], one["tokens_cached"]) == (5, 5, 0)
+            kept = (await client.post("/infill", json=body)).json()
+            assert (kept["tokens_evaluated"], kept["timings"]["prompt_n"], kept["tokens_cached"]) == (5, 0, 5)
             assert isinstance(one["timings"]["predicted_per_second"], float)
             many = (await client.post("/infill", json={**body, "n_cmpl": 2})).json()
             assert [(part["index"], part["content"]) for part in many] == [(0, "ok")]  # this model has but one
@@ -99,14 +102,15 @@ def test_completions_answer_as_openai_does():
                 (0, "ok", "stop"),
                 (1, "ok", "stop"),
             ]
-            assert whole["usage"] == {"prompt_tokens": 0, "completion_tokens": 4, "total_tokens": 4}
+            assert whole["usage"] == {"prompt_tokens": 4, "completion_tokens": 4, "total_tokens": 8}
             streaming = {"prompt": "a", "stream": True, "stop": "k", "stream_options": {"include_usage": True}}
             *told, last = events(await client.post("/v1/completions", json=streaming))
             assert last == "[DONE]"
             *pieces, usage = map(json.loads, told)
             assert "".join(one["choices"][0]["text"] for one in pieces) == "o"
             assert [one["choices"][0]["finish_reason"] for one in pieces] == [None] * (len(pieces) - 1) + ["stop"]
-            assert (usage["choices"], usage["usage"]["completion_tokens"]) == ([], 1)
+            assert usage["choices"] == []
+            assert usage["usage"] == {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}
             assert (await client.get("/v1/models")).json()["data"][0]["id"] == "embedded"
             assert (await client.get("/props")).json()["model_path"] == "embedded"
 

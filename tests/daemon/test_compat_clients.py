@@ -11,8 +11,10 @@ import httpx
 import openai
 import pytest
 
+from model_runtime.catalog.catalog import find_model
 from model_runtime.daemon.discovery import RUNTIME_FILE
 from model_runtime.engine.engine import Engine
+from model_runtime.models.tokenizer import TextTokenizer
 from model_runtime.protocol import FillRequest
 
 TEXT = sent.BEFORE + sent.LINE + sent.AFTER
@@ -61,6 +63,11 @@ def expected():
         return engine.fill(FillRequest(text=text, holes=[(at, at)], **options)).holes[0].text
 
     return fill
+
+
+def tokens_of(text):
+    """How many tokens a text has for the embedded model."""
+    return len(TextTokenizer(find_model("embedded") / "tokenizer.json").encode(text))
 
 
 def without_deadline(body):
@@ -132,6 +139,7 @@ def test_the_openai_package_fills(library, expected):
     assert whole.choices[0].text == expected(max_tokens=32)
     assert whole.choices[0].finish_reason in ("stop", "length")
     assert whole.usage.completion_tokens > 0
+    assert whole.usage.prompt_tokens == 1 + tokens_of(TEXT[:AT]) + tokens_of(TEXT[AT:])  # and the text's start
     streamed = list(library.completions.create(**options, stream=True, stream_options={"include_usage": True}))
     assert "".join(choice.text for chunk in streamed for choice in chunk.choices) == whole.choices[0].text
     assert streamed[-1].usage.completion_tokens == whole.usage.completion_tokens

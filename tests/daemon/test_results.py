@@ -78,6 +78,13 @@ def test_what_was_typed_is_taken_off_and_the_tokens_move():
     assert [(token.start, token.end) for token in odd.tokens] == [(0, 1), (1, 3), (3, 4)]
 
 
+def test_typed_tokens_are_the_prompts_from_then_on():
+    results = Results()
+    results.keep("m", request("ab", 1), dataclasses.replace(fill("width", 1), prompt_tokens=7))
+    assert results.find("m", request("ab", 1)).prompt_tokens == 7
+    assert results.find("m", request("awidb", 4)).prompt_tokens == 8  # of its three tokens, one is typed
+
+
 def test_what_contradicts_the_answer_or_takes_all_of_it_asks_for_a_new_fill():
     results = kept("width")
     assert results.find("m", request("awob", 3)) is None

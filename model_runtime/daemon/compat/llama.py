@@ -122,7 +122,9 @@ def warm(scheduler: Scheduler) -> None:
 
 
 def answer(text: Text, result: FillResult | None, scheduler: Scheduler, index: int = 0) -> dict[str, Any]:
-    """What llama.cpp's server answers. Tokens of the prompt are not counted."""
+    """What llama.cpp's server answers; the prompt's tokens are those that the model saw, kept answers' from then."""
+    seen = result.prompt_tokens if result is not None else 0
+    kept = result is not None and not any(result.timing_ms.values())
     timing = result.timing_ms if result is not None else {"encode": 0.0, "denoise": 0.0}
     return {
         "index": index,
@@ -132,15 +134,15 @@ def answer(text: Text, result: FillResult | None, scheduler: Scheduler, index: i
         "stop": True,
         "model": result.model if result is not None else model_name(scheduler),
         "tokens_predicted": text.tokens,
-        "tokens_evaluated": 0,
+        "tokens_evaluated": seen,
         "has_new_line": "\n" in text.content,
         "truncated": False,
         "stop_type": "word" if text.stopped_by else "eos" if text.complete else "limit",
         "stopping_word": text.stopped_by,
-        "tokens_cached": 0,
+        "tokens_cached": seen if kept else 0,
         "timings": {
-            "cache_n": 0,
-            **figures("prompt", 0, timing["encode"]),
+            "cache_n": seen if kept else 0,
+            **figures("prompt", 0 if kept else seen, timing["encode"]),
             **figures("predicted", text.tokens, timing["denoise"]),
         },
         "confidence": text.confidence,

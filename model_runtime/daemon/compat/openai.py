@@ -69,39 +69,39 @@ class Completions:
 
 async def complete(body: Completions, scheduler: Scheduler, receive: Receive) -> dict[str, Any]:
     """The answer to /v1/completions."""
-    texts, model = await all_texts(body, scheduler, receive)
+    texts, seen, model = await all_texts(body, scheduler, receive)
     choices = [choice(text.content, n, reason_of(text)) for n, text in enumerate(texts)]
-    return {**envelope(model), "choices": choices, "usage": usage(texts)}
+    return {**envelope(model), "choices": choices, "usage": usage(texts, seen)}
 
 
-async def all_texts(body: Completions, scheduler: Scheduler, receive: Receive) -> tuple[list[Text], str]:
-    """The texts for every prompt, and the name of the model that wrote them."""
+async def all_texts(body: Completions, scheduler: Scheduler, receive: Receive) -> tuple[list[Text], int, str]:
+    """The texts for every prompt, the tokens of all prompts, and the name of the model that wrote the texts."""
     wanted = body.wanted()
     if body.max_tokens == 0:
         warm(scheduler)
-        return [NOTHING for _ in wanted], model_name(scheduler)
+        return [NOTHING for _ in wanted], 0, model_name(scheduler)
     results = await Filling(scheduler, wanted, receive).results()
     texts = [text for one, result in zip(wanted, results, strict=True) for text in texts_of(result, one)]
-    return texts, results[0].model
+    return texts, sum(result.prompt_tokens for result in results), results[0].model
 
 
 async def stream(body: Completions, scheduler: Scheduler, receive: Receive) -> AsyncIterator[dict[str, Any]]:
     """The events of a streamed answer: a single text as it settles, several of them one event each."""
-    wanted, texts = body.wanted(), []
+    wanted, texts, seen = body.wanted(), [], 0
     head = envelope(model_name(scheduler))
     if len(wanted) == 1 == body.n and body.max_tokens != 0:
         async for piece in Filling(scheduler, wanted, receive).pieces():
             if isinstance(piece, str):
                 yield {**head, "choices": [choice(piece, 0, None)]}
             else:
-                texts = texts_of(piece, wanted[0])
+                texts, seen = texts_of(piece, wanted[0]), piece.prompt_tokens
                 yield {**head, "choices": [choice("", 0, reason_of(texts[0]))]}
     else:
-        texts, head["model"] = await all_texts(body, scheduler, receive)
+        texts, seen, head["model"] = await all_texts(body, scheduler, receive)
         for n, text in enumerate(texts):
             yield {**head, "choices": [choice(text.content, n, reason_of(text))]}
     if body.stream_options is not None and body.stream_options.include_usage:
-        yield {**head, "choices": [], "usage": usage(texts)}
+        yield {**head, "choices": [], "usage": usage(texts, seen)}
 
 
 def envelope(model: str) -> dict[str, Any]:
@@ -125,10 +125,10 @@ def reason_of(text: Text) -> str:
     return "stop" if text.complete else "length"
 
 
-def usage(texts: list[Text]) -> dict[str, int]:
-    """Tokens written; those of the prompt are not counted."""
+def usage(texts: list[Text], seen: int) -> dict[str, int]:
+    """Tokens of the prompts, as far as the model saw them, and tokens written."""
     written = sum(text.tokens for text in texts)
-    return {"prompt_tokens": 0, "completion_tokens": written, "total_tokens": written}
+    return {"prompt_tokens": seen, "completion_tokens": written, "total_tokens": seen + written}
 
 
 def models(scheduler: Scheduler) -> dict[str, Any]:
