@@ -1,0 +1,148 @@
+"""A checkpoint becomes a folder for ONNX Runtime: `convert` needs neither torch nor room for the whole model.
+
+What is written is a model folder like any other: config.json, tokenizer.json, model.onnx, beside it model.onnx.data
+with the numbers, and SHA256SUMS. It appears whole or not at all.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from model_runtime.models.families import read_facts
+from model_runtime.protocol import ModelError, RequestError
+
+GRAPH, DATA = "model.onnx", "model.onnx.data"
+INLINE = 64 << 20  # bytes: up to here the numbers stand in the graph's own file; ONNX allows 2 GB
+BESIDE = ("tokenizer.json", "tokenizer_config.json", "LICENSE", "LICENSE.txt", "expert.npz", "MODEL_CARD.md")
+SPARE = 32 << 20  # bytes that must stay free on the disk
+
+Progress = Callable[[str, int, int], None]  # what is being written, numbers done, numbers in all
+
+
+def convert(source: Path, out: Path, quantize: str = "int8", progress: Progress | None = None) -> Path:
+    """Write the model folder `out` from the checkpoint `source`; ModelError with one sentence if that cannot be.
+
+    `quantize` is int8, int4 or none (float32).
+    """
+    read_facts(source)  # what is wrong with the folder comes before what is not installed
+    try:
+        import onnx  # noqa: F401
+    except ImportError as error:
+        raise ModelError("models convert needs the package onnx: pip install 'diffill[convert]'") from error
+    from model_runtime.models.numbers import BITS
+    from model_runtime.models.weights import Weights
+
+    if quantize not in BITS:
+        raise RequestError(f"quantize is {', '.join(BITS)}, not {quantize!r}")
+    if not (source / "tokenizer.json").is_file():
+        raise ModelError(f"{source} has no tokenizer.json, without which the model cannot be run")
+    if out.exists():
+        raise RequestError(f"{out} exists: give a new folder")
+    weights, config = Weights(source), read_config(source)
+    total = sum(size_of(stored.shape) for stored in weights.tensors.values())
+    check_room(out, total, BITS[quantize])
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        fresh = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+    except OSError as error:
+        raise cannot_write(out, error) from error
+    try:
+        write_graph(config, weights, fresh, BITS[quantize], lambda name, done: progress and progress(name, done, total))
+        for name in ("config.json", *BESIDE):
+            if (source / name).is_file():
+                shutil.copyfile(source / name, fresh / name)
+        name_model(fresh, source)
+        write_sums(fresh)
+        fresh.chmod(0o755)
+        fresh.rename(out)
+    except OSError as error:
+        raise cannot_write(out, error) from error
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+    return out
+
+
+def read_config(source: Path) -> dict[str, Any]:
+    """config.json, which `read_facts` has checked."""
+    return json.loads((source / "config.json").read_text(encoding="utf-8"))
+
+
+def size_of(shape: tuple[int, ...]) -> int:
+    """How many numbers a tensor has."""
+    count = 1
+    for length in shape:
+        count *= length
+    return count
+
+
+def check_room(out: Path, numbers: int, bits: int) -> None:
+    """ModelError where the disk has no room for what will be written (estimated), before anything is."""
+    home = next(folder for folder in out.absolute().parents if folder.exists())
+    # a scale for 32 numbers, and an embedding in float16 that is at most half of a model
+    needed = numbers * (bits + 1) // 8 + (numbers if bits < 32 else 0) + SPARE
+    free = shutil.disk_usage(home).free
+    if free < needed:
+        raise ModelError(f"converting may take {needed / 1e9:.1f} GB of disk, and {home} has {free / 1e9:.1f} GB free")
+
+
+def cannot_write(out: Path, error: OSError) -> ModelError:
+    """What a failed write means."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return ModelError(f"the disk is full: {out} was not written")
+    return ModelError(f"{out} cannot be written: {error.strerror or error}")
+
+
+def write_graph(
+    config: dict[str, Any], weights: Any, folder: Path, bits: int, progress: Callable[[str, int], Any] | None = None
+) -> None:
+    """Write model.onnx, and model.onnx.data unless the numbers are few."""
+    import onnx
+    from onnx import helper
+
+    from model_runtime.models.graph import IR, MICROSOFT, OPSET, window_graph
+    from model_runtime.models.numbers import Numbers
+
+    numbers = Numbers(weights, folder / DATA, bits, progress)
+    try:
+        graph = window_graph(config, numbers)
+    finally:
+        numbers.close()
+    graph.initializer.extend(numbers.initializers)
+    opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid(MICROSOFT, 1)]
+    model = helper.make_model(graph, opset_imports=opsets, ir_version=IR, producer_name="diffill")
+    if (folder / DATA).stat().st_size <= INLINE:
+        onnx.load_external_data_for_model(model, str(folder))
+        for tensor in model.graph.initializer:
+            tensor.ClearField("external_data")
+            tensor.ClearField("data_location")
+        (folder / DATA).unlink()
+    (folder / GRAPH).write_bytes(model.SerializeToString())
+
+
+def name_model(fresh: Path, source: Path) -> None:
+    """Let the folder keep the name that its checkpoint goes by."""
+    config = read_config(fresh)
+    config["diffill"] = {"name": source.resolve().name, **config.get("diffill", {})}
+    (fresh / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+
+
+def write_sums(folder: Path) -> None:
+    """Write SHA256SUMS of all that is there."""
+    lines = []
+    for path in sorted(folder.iterdir()):
+        digest = hashlib.sha256()
+        with path.open("rb") as file:
+            while part := file.read(1 << 20):
+                digest.update(part)
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+        lines.append(f"{digest.hexdigest()}  {path.name}\n")
+    (folder / "SHA256SUMS").write_text("".join(lines), encoding="utf-8")
