@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from model_runtime.catalog.catalog import find_model
+from model_runtime.commands.convert import add_convert, converted, run_convert
 from model_runtime.commands.machine import readable
 from model_runtime.commands.options import Parser
 from model_runtime.models.families import positive, read_facts
@@ -19,6 +20,7 @@ examples:
   diffill models info embedded             the model that comes with diffill
   diffill models info ./my-model --json    a folder with config.json, tokenizer.json
                                            and model.onnx or safetensors
+  diffill models convert ./my-model        8 bits for a CPU, which needs no torch to run
 
 Wherever a command takes --model, a folder's path will do. A path with a slash
 is never taken for a name.
@@ -32,12 +34,13 @@ SPECIAL = ("mask", "bos", "eos", "pad", "expand", "delete")
 def make_parser() -> Parser:
     """Return the parser of `diffill models`."""
     parser = Parser(prog="diffill models", description="List models, or describe one.", epilog=EXAMPLES)
-    actions = parser.add_subparsers(dest="action", metavar="list|info", required=True)
+    actions = parser.add_subparsers(dest="action", metavar="list|info|convert", required=True)
     listing = actions.add_parser("list", help="the models that have a name")
     info = actions.add_parser("info", help="what a model is, and how it is best decoded")
     info.add_argument("model", metavar="NAME|PATH", help="a model's name or folder")
     for action in (listing, info):
         action.add_argument("--json", action="store_true", help="print JSON")
+    add_convert(actions)
     return parser
 
 
@@ -47,6 +50,9 @@ def main(argv: list[str]) -> int:
     if args.action == "list":
         about = [describe(name) for name in NAMED]
         print(json.dumps(about) if args.json else listed(about))
+    elif args.action == "convert":
+        made = run_convert(args)
+        print(json.dumps(made) if args.json else converted(made))
     else:
         one = describe(args.model)
         print(json.dumps(one) if args.json else described(one))
