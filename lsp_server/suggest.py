@@ -148,7 +148,7 @@ async def ask(
     settings = session.settings_for(uri)
     request = make_request(settings, place, block, settings.alternatives if invoked else 1)
     result = await session.runtime.fill(request, session=uri)
-    if result.end == "deadline" and session.runtime.state == "loading":
+    if result.end == "deadline" and not result.steps:  # the model was still loading, or busy with others
         result = await fill_once_loaded(session, request, uri)
     # who asks for a suggestion wants one, however unsure
     kept = worth_showing(place, result, 0.0 if invoked else settings.min_confidence)

@@ -31,6 +31,7 @@ class Model:
         self.gate = asyncio.Event()
         self.gate.set()
         self.error: Exception | None = None
+        self.steps = 1
 
     async def fill(self, request: FillRequest, on_frame: Any = None, session: str | None = None) -> FillResult:
         request.check()
@@ -43,7 +44,7 @@ class Model:
             [HoleFill(start, end, text, self.confidence, "fixed:4", [TokenInfo(0, len(text), self.confidence, 1)])]
             for text in self.texts
         ]
-        return FillResult(made[0], made[1:], self.end, 1, "fake", 0, {"total": 1.0})  # type: ignore[arg-type]
+        return FillResult(made[0], made[1:], self.end, self.steps, "fake", 0, {"total": 1.0})  # type: ignore[arg-type]
 
 
 class Place:
@@ -284,12 +285,19 @@ def test_nothing_is_sent_before_the_clients_settings_are_known():
 def test_a_model_that_is_not_loaded_when_time_is_up_is_asked_again_once_it_is():
     class Loading(Model):
         async def warm(self) -> None:
-            self.state, self.end, self.texts = "idle", "complete", ["y"]
+            self.end, self.texts, self.steps = "complete", ["y"], 1
 
-    model = Loading("", end="deadline")
-    model.state = "loading"
-    items, _ = ask("x = |\n", model)
-    assert [item.insert_text for item in items] == ["y"]
+    for state in ("loading", "idle"):  # it may be loaded at the very moment that the time is up
+        model = Loading("", end="deadline")
+        model.state, model.steps = state, 0
+        items, _ = ask("x = |\n", model)
+        assert [item.insert_text for item in items] == ["y"]
+
+
+def test_a_model_that_began_and_was_too_slow_is_not_asked_again():
+    model = Model("", end="deadline")
+    _, place = ask("x = |\n", model)
+    assert (len(model.asked), place.silence) == (1, "deadline")
 
 
 def test_a_model_that_takes_very_long_to_load_is_the_reason(monkeypatch):
@@ -299,7 +307,7 @@ def test_a_model_that_takes_very_long_to_load_is_the_reason(monkeypatch):
 
     monkeypatch.setattr("lsp_server.suggest.LOADING_S", 0.001)
     model = Loading("", end="deadline")
-    model.state = "loading"
+    model.state, model.steps = "loading", 0
     assert ask("x = |\n", model)[1].silence == "loading"
 
 
