@@ -22,10 +22,12 @@ COMMANDS = (
     ("rewrite", "write lines or a function of a file anew", "model_runtime.commands.rewrite:main"),
     ("lsp", "the language server, as editors start it", "model_runtime.commands.lsp:main"),
     ("serve", "keep a model loaded for editors", "model_runtime.commands.serve:main"),
+    ("tokens", "named tokens of a server that several people share", "model_runtime.commands.tokens:main"),
     ("models", "list models, or describe one", "model_runtime.commands.models:main"),
     ("doctor", "examine this installation", "model_runtime.commands.doctor:main"),
     ("bench", "measure how fast this machine fills holes", "model_runtime.commands.bench:main"),
     ("train", "make a model: corpus, tokenizer, stages", "model_runtime.commands.train:main"),
+    ("eval", "measure a model: benchmarks, comparisons, figures", "model_runtime.commands.eval:main"),
 )
 
 

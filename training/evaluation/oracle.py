@@ -112,7 +112,7 @@ def settle(
     outcome, rng = Outcome(), np.random.default_rng(options.seed)
     settings = Settings(options, "fixed", options.temperature, None, None, rng, expert)
     bans = Bans(backend.facts, engine.tokenizer)
-    for _ in denoise(backend, cache, canvas, bans, settings, outcome, engine.tokenizer.newline_id):
+    for _ in denoise(backend, cache, canvas, bans, settings, outcome, engine.tokenizer.line_ends):
         pass
     cells = canvas.holes[0].cells
     tokens = [(cell.confidence, cell.token == true, cell.step) for cell, true in zip(cells, known.truth, strict=True)]
