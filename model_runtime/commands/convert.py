@@ -29,7 +29,10 @@ def add_convert(actions: Any) -> None:
     parser.add_argument("model", metavar="NAME|PATH", help="a model's name, or a folder with safetensors")
     parser.add_argument("--to", choices=("onnx",), default="onnx", help="(default: onnx)")
     parser.add_argument(
-        "--quantize", choices=("int8", "int4", "none"), default="int8", help="what weights become (default: int8)"
+        "--quantize",
+        choices=("int8", "int8-rows", "int4", "none"),
+        default="int8",
+        help="what weights become (default: int8); int8-rows is up to twice as fast and less exact, and needs VNNI",
     )
     parser.add_argument("--out", metavar="DIR", help="the new folder (default: ./NAME-int8, as it is quantized)")
     parser.add_argument("--json", action="store_true", help="print JSON")
@@ -54,7 +57,8 @@ def run_convert(args: argparse.Namespace) -> dict[str, Any]:
 def converted(one: dict[str, Any]) -> str:
     """What a person is told."""
     size = readable(sum(one["files"].values()))
-    return f"{one['model']}: {size}, {one['quantize']}, in {one['seconds']} s\ntry: diffill fill FILE --model ./{one['model']}"
+    made = f"{one['model']}: {size}, {one['quantize']}, in {one['seconds']} s"
+    return f"{made}\ntry: diffill fill FILE --model ./{one['model']}"
 
 
 class Bar:

@@ -30,7 +30,7 @@ Progress = Callable[[str, int, int], None]  # what is being written, numbers don
 def convert(source: Path, out: Path, quantize: str = "int8", progress: Progress | None = None) -> Path:
     """Write the model folder `out` from the checkpoint `source`; ModelError with one sentence if that cannot be.
 
-    `quantize` is int8, int4 or none (float32).
+    `quantize` is int8, int8-rows, int4 or none (float32): see numbers.py.
     """
     read_facts(source)  # what is wrong with the folder comes before what is not installed
     try:
@@ -55,7 +55,7 @@ def convert(source: Path, out: Path, quantize: str = "int8", progress: Progress 
     except OSError as error:
         raise cannot_write(out, error) from error
     try:
-        write_graph(config, weights, fresh, BITS[quantize], lambda name, done: progress and progress(name, done, total))
+        write_graph(config, weights, fresh, quantize, lambda name, done: progress and progress(name, done, total))
         for name in ("config.json", *BESIDE):
             if (source / name).is_file():
                 shutil.copyfile(source / name, fresh / name)
@@ -101,7 +101,7 @@ def cannot_write(out: Path, error: OSError) -> ModelError:
 
 
 def write_graph(
-    config: dict[str, Any], weights: Any, folder: Path, bits: int, progress: Callable[[str, int], Any] | None = None
+    config: dict[str, Any], weights: Any, folder: Path, quantize: str, progress: Callable[[str, int], Any] | None = None
 ) -> None:
     """Write model.onnx, and model.onnx.data unless the numbers are few."""
     import onnx
@@ -110,7 +110,7 @@ def write_graph(
     from model_runtime.models.graph import IR, MICROSOFT, OPSET, window_graph
     from model_runtime.models.numbers import Numbers
 
-    numbers = Numbers(weights, folder / DATA, bits, progress)
+    numbers = Numbers(weights, folder / DATA, quantize, progress)
     try:
         graph = window_graph(config, numbers)
     finally:

@@ -1,7 +1,10 @@
 """Where the numbers of an ONNX graph are written: matrices in 8 or 4 bits or float32, in a file beside the graph.
 
-Matrices are quantized as `quantize.py` does it: blocks of 32 along the input, each with its own scale, activations
-quantized row by row inside the kernel. Each is read, quantized and written before the next one is looked at, so the
+- int8, int4: blocks of 32 along the input, each with its own scale; activations likewise, inside the kernel.
+- int8-rows: a scale for each output and one for each row of activations (SmoothQuant's W8A8 without its smoothing, arXiv
+  2211.10438), for processors that multiply bytes (VNNI). Twice as fast, and less exact.
+
+In all of them a row does not depend on which rows are computed beside it (quantize.py). Each matrix is read, quantized and written before the next one is looked at, so the
 largest tensor of a checkpoint decides how much memory a conversion takes. The embedding, of which a step reads a few
 rows, is kept in float16 (exact for bfloat16 weights of ordinary size); norms and biases in float32.
 """
@@ -20,7 +23,7 @@ from model_runtime.models.weights import Weights
 
 BLOCK = 32
 INT8_COMPUTE = 4  # the kernel's accuracy level that multiplies in int8
-BITS = {"int8": 8, "int4": 4, "none": 32}
+BITS = {"int8": 8, "int8-rows": 8, "int4": 4, "none": 32}
 PAGE = 1 << 16  # bytes: where tensors begin in the file, so that they can be mapped into memory
 SMALL = 1 << 12  # bytes: what is smaller stands in the graph itself
 ROWS = 4096  # of a matrix, quantized in one go
@@ -29,18 +32,20 @@ NUMPY_TYPES = {
     np.dtype(np.float32): FLOAT,
     np.dtype(np.float16): TensorProto.FLOAT16,
     np.dtype(np.uint8): TensorProto.UINT8,
+    np.dtype(np.int8): TensorProto.INT8,
 }
 
 
 class Numbers:
     """The initializers of a graph: `graph.Store` over a checkpoint's tensors and one file for what is large."""
 
-    def __init__(self, weights: Weights, path: Path, bits: int, progress: Callable[[str, int], None] | None = None):
-        self.weights, self.bits = weights, bits
+    def __init__(self, weights: Weights, path: Path, kind: str, progress: Callable[[str, int], None] | None = None):
+        self.weights, self.kind, self.bits = weights, kind, BITS[kind]
         self.initializers: list[onnx.TensorProto] = []
         self.done = 0  # numbers of the checkpoint that have been written
         self._path, self._file, self._progress = path, path.open("wb"), progress
         self._known: dict[str, str] = {}
+        self._rows: dict[str, tuple[str, str]] = {}  # activations in 8 bits, and the scale of each row
 
     def close(self) -> None:
         """Finish the file; it may be empty."""
@@ -77,6 +82,8 @@ class Numbers:
             y = graph.op("MatMul", x, self._add(f"{names[0][0]}.stacked", np.ascontiguousarray(whole.T)))
             self._tell(names[0][0], rows * width)
             return graph.op("Add", y, bias) if bias else y
+        if self.kind == "int8-rows":
+            return self._linear_rows(graph, x, names, width, bias)
         blocks = -(-width // BLOCK)
         packed = np.empty((rows, blocks, BLOCK * self.bits // 8), np.uint8)
         scales = np.empty((rows, blocks), np.float32)
@@ -101,6 +108,41 @@ class Numbers:
             block_size=BLOCK,
             accuracy_level=INT8_COMPUTE,
         )
+
+    def _linear_rows(self, graph: Graph, x: str, names: list[tuple[str, int]], width: int, bias: str) -> str:
+        """Bytes times bytes: each row of activations has its scale, and so has each output."""
+        rows = sum(count for _, count in names)
+        packed, scales = np.empty((width, rows), np.int8), np.empty(rows, np.float32)
+        start = 0
+        for name, count in names:
+            matrix = self.weights.read(name, (count, width))
+            for at in range(0, count, ROWS):
+                part = matrix[at : at + ROWS]
+                scale = np.maximum(np.abs(part).max(axis=1), np.finfo(np.float32).tiny) / 127
+                packed[:, start : start + len(part)] = np.rint(part / scale[:, None]).T
+                scales[start : start + len(part)] = scale
+                start += len(part)
+            self._tell(name, count * width)
+        if x not in self._rows:  # several matrices may take the same rows
+            highest = graph.op("ReduceMax", graph.op("Abs", x), graph.constant([-1]), keepdims=1)
+            smallest = graph.constant(1e-30, np.float32)
+            scale_x = graph.op("Max", graph.op("Mul", highest, graph.constant(1 / 127, np.float32)), smallest)
+            # a cast cuts off what lies behind the point: with the half added, numbers around 128 are rounded
+            whole = graph.op("Add", graph.op("Div", x, scale_x), graph.constant(128.5, np.float32))
+            self._rows[x] = graph.op("Cast", whole, to=TensorProto.UINT8), scale_x
+        bytes_x, scale_x = self._rows[x]
+        label = names[0][0]
+        y = graph.op(
+            "MatMulIntegerToFloat",
+            bytes_x,
+            self._add(f"{label}.bytes", packed),
+            graph.constant(1.0, np.float32),
+            self._add(f"{label}.scales", scales),
+            graph.constant(128, np.uint8),
+            domain=MICROSOFT,
+        )
+        y = graph.op("Mul", y, scale_x)
+        return graph.op("Add", y, bias) if bias else y
 
     def _add(self, name: str, value: np.ndarray) -> str:
         if value.nbytes < SMALL:
