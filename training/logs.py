@@ -16,6 +16,10 @@ from training.errors import TrainingError
 from training.stages.recipe import Logging
 
 Record = dict[str, Any]
+SENT = (
+    *("loss", "nats", "norm", "rate", "tokens_per_s", "opened"),
+    *("reward", "pass", "form", "kl", "clip", "entropy", "length", "arness_local", "arness_global", "unequal"),
+)
 
 
 class Logs:
@@ -52,8 +56,9 @@ class Logs:
         if not self.main:
             return
         append_json(self.path, record)
-        self.send(record, ("loss", "nats", "norm", "rate", "tokens_per_s", "opened"))
-        text = f"loss {record['loss']:.3f}  nats {record['nats']:.3f}  {record['tokens_per_s']:,} tokens/s"
+        self.send(record, SENT)
+        names = ("reward", "pass", "kl") if "reward" in record else ("loss", "nats")
+        text = "  ".join(f"{name} {record[name]:.3f}" for name in names) + f"  {record['tokens_per_s']:,} tokens/s"
         if self.progress is not None:
             self.progress.update(self.task, completed=record["step"], text=text)
         elif shown:

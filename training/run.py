@@ -17,7 +17,7 @@ import shutil
 import signal
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 import torch
 from accelerate import Accelerator
@@ -34,7 +34,18 @@ from training.models import Files, special_ids, write_model
 from training.recipe import as_plain, read_yaml, save_resolved
 from training.stages.recipe import FREE_TO_CHANGE, Optimizer, Schedule, StageRecipe
 
+if TYPE_CHECKING:
+    from training.grpo.recipe import GrpoRecipe
+
+Recipe = TypeVar("Recipe", bound="StageRecipe | GrpoRecipe")
 STOPPED = 143  # exit code after SIGTERM
+
+
+class Companion(Protocol):
+    """What else a checkpoint holds: it writes into the folder `trainer` and reads from there, on every process."""
+
+    def save(self, folder: Path, accelerator: Accelerator) -> None: ...
+    def load(self, folder: Path, accelerator: Accelerator) -> None: ...
 
 
 @dataclass
@@ -75,12 +86,12 @@ def make_optimizer(model: nn.Module, settings: Optimizer) -> torch.optim.AdamW:
     )
 
 
-class Run:
+class Run(Generic[Recipe]):
     """A model in training on all processes; close it, or use it in a `with`."""
 
     def __init__(
         self,
-        recipe: StageRecipe,
+        recipe: Recipe,
         accelerator: Accelerator,
         model: DreamModel,
         files: Files,
@@ -104,10 +115,11 @@ class Run:
             wrapped = add_adapters(model, recipe.lora, special_ids(files), accelerator.device, half)
         self.model = parallel.distribute(wrapped, accelerator, recipe.parallel).train()
         self.optimizer = make_optimizer(self.model, recipe.optimizer)
+        self.companions: list[Companion] = []
         self.stopping = False
         self._handlers = {number: signal.signal(number, self._stop) for number in (signal.SIGTERM, signal.SIGINT)}
 
-    def __enter__(self) -> Run:
+    def __enter__(self) -> Run[Recipe]:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -185,6 +197,8 @@ class Run:
     def _write(self, fresh: Path) -> None:
         lora = self.recipe.lora is not None
         state.save_training(fresh / "trainer", self.model, self.optimizer, self.accelerator)
+        for companion in self.companions:
+            companion.save(fresh / "trainer", self.accelerator)
         weights = {} if lora else state.whole_weights(self.model, self.accelerator)
         if self.main:
             if lora:
@@ -227,6 +241,8 @@ class Run:
         folder = found[-1]
         self._check_recipe(folder)
         state.load_training(folder / "trainer", self.model, self.optimizer, self.accelerator)
+        for companion in self.companions:
+            companion.load(folder / "trainer", self.accelerator)
         self.progress = Progress(**json.loads((folder / "trainer" / "progress.json").read_text()))
         if self.main:
             forget_after(self.folder / "log.jsonl", self.progress.step)

@@ -209,5 +209,5 @@ class StageRecipe:
 # What may change between a run and its continuation without making it another run.
 FREE_TO_CHANGE = frozenset(
     {"parallel", "gradient_checkpointing", "compile", "scoring", "checkpoints", "logging", "precision"}
-    | {"data.workers", "batch.micro"}
+    | {"data.workers", "batch.micro", "rewards.workers"}
 )
