@@ -61,7 +61,8 @@ def find_benchmark(name: str) -> Benchmark:
     """The benchmark of that name; RequestError that says the nearest one where there is none."""
     if name in BENCHMARKS:
         return BENCHMARKS[name]
-    near = difflib.get_close_matches(name.lower().replace("_", "-"), BENCHMARKS, n=1, cutoff=0.4)
+    spelled = name.lower().replace("_", "-").removesuffix("plus").rstrip("-") + "+" * name.lower().endswith("plus")
+    near = difflib.get_close_matches(spelled, BENCHMARKS, n=1, cutoff=0.4)
     meant = f"; did you mean {near[0]}?" if near else f"; they are {', '.join(BENCHMARKS)}"
     raise RequestError(f"there is no benchmark {name!r}{meant}")
 

@@ -29,6 +29,7 @@ HUB_LIMITS = Limits(seconds=60.0, memory_mb=4096, processes=64)  # numpy, and up
 
 def read_base(record: Record, where: str) -> Problem:
     """HumanEval: the tests of the original."""
+    required(record, where)
     if "test" not in record and "base_input" in record:
         return problem(record, where, {"base": inputs(record, where, "base_input")})
     return problem(record, where, {"base": check_suite(record, where)})
@@ -36,10 +37,17 @@ def read_base(record: Record, where: str) -> Problem:
 
 def read_plus(record: Record, where: str) -> Problem:
     """HumanEval+: the original's tests, and EvalPlus's."""
+    required(record, where)
     if "base_input" not in record:
         return problem(record, where, {"plus": check_suite(record, where, hub=True)})
     base, plus = inputs(record, where, "base_input"), inputs(record, where, "plus_input")
     return problem(record, where, {"base": base, "plus": plus})
+
+
+def required(record: Record, where: str) -> None:
+    """RequestError for the first field that every form has and this record has not."""
+    for name in FIELDS:
+        text_field(record, name, where)
 
 
 def problem(record: Record, where: str, suites: dict[str, Suite]) -> Problem:
