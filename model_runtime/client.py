@@ -3,8 +3,9 @@
     async with await connect() as client:
         result = await client.fill(FillRequest(text=source, holes=[(120, 120)]), session="file:///a.py")
 
-- `connect(start=True, on_progress=None, wait_s=20.0)` finds the daemon or starts one; DiffillError with one sentence if
-  that cannot be done. `on_progress(Progress)` is called as a model is loading, ready, failed or unloaded.
+- `connect(start=True, on_progress=None, wait_s=20.0, server=None)` finds the daemon or starts one, or connects to a
+  server elsewhere (a `Remote`); DiffillError with one sentence if that cannot be done. `on_progress(Progress)` is
+  called as a model is loading, ready, failed or unloaded.
 - `await client.fill(request, on_frame=None, session=None, model=None) -> FillResult` and
   `await client.rewrite(request, on_frame=None, session=None, model=None) -> FillResult`. `on_frame(Frame)` is called
   between denoising steps if the request wants `frames`; a slow client sees fewer of them.
@@ -27,21 +28,16 @@ import asyncio
 import contextlib
 import itertools
 import json
-import logging
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
 from websockets.asyncio.client import ClientConnection
-from websockets.asyncio.client import connect as open_websocket
-from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
+from websockets.exceptions import ConnectionClosed
 
-from model_runtime.daemon.discovery import DiscoveryError, RuntimeFile, runtime_directory, token_of_environment
 from model_runtime.daemon.messages import (
     CANCEL,
-    SUBPROTOCOL,
     CancelParams,
     FillParams,
     LoadParams,
@@ -53,33 +49,29 @@ from model_runtime.daemon.messages import (
     notification_text,
     request_text,
 )
-from model_runtime.daemon.starting import find_or_start
 from model_runtime.daemon.validation import from_json
+from model_runtime.opening import RuntimeDown, find_and_open, open_remote, reason
 from model_runtime.protocol import DiffillError, FillRequest, FillResult, Frame, RewriteRequest
+from model_runtime.remote import Remote
 
 __all__ = ["Client", "Progress", "RpcError", "RuntimeDown", "connect"]
 
 OnFrame = Callable[[Frame], None]
 OnProgress = Callable[[Progress], None]
-MAX_ANSWER = 64 << 20  # bytes
-LEAVING_S, LOOK_S = 5.0, 0.02
-QUIET = logging.getLogger("diffill.client")
-QUIET.addHandler(logging.NullHandler())
-QUIET.propagate = False  # the library's debug lines hold the texts of messages
-
-
-class RuntimeDown(DiffillError):
-    """No daemon can be reached, and none could be started."""
 
 
 async def connect(
-    start: bool = True, on_progress: OnProgress | None = None, wait_s: float = 20.0, any_version: bool = False
+    start: bool = True,
+    on_progress: OnProgress | None = None,
+    wait_s: float = 20.0,
+    any_version: bool = False,
+    server: Remote | None = None,
 ) -> Client:
-    """Connect to the daemon of this user, and start it first if none runs (unless `start` is false).
+    """Connect to the daemon of this user, and start it first if none runs (unless `start` is false), or to a server.
 
     DiffillError if that takes longer than `wait_s`, or if a daemon of another version runs (unless `any_version`).
     """
-    client = Client(start, on_progress, wait_s, any_version)
+    client = Client(start, on_progress, wait_s, any_version, server)
     await client.open()
     return client
 
@@ -94,9 +86,12 @@ class Pending:
 
 
 class Client:
-    """A connection to the daemon, which is renewed once a request when the daemon died."""
+    """A connection to the daemon or a server, which is renewed once a request when it died."""
 
-    def __init__(self, start: bool, on_progress: OnProgress | None, wait_s: float, any_version: bool):
+    def __init__(
+        self, start: bool, on_progress: OnProgress | None, wait_s: float, any_version: bool, server: Remote | None
+    ):
+        self._server = server
         self._start, self._on_progress, self._wait_s, self._any = start, on_progress, wait_s, any_version
         self._socket: ClientConnection | None = None
         self._reading: asyncio.Task[None] | None = None
@@ -161,9 +156,10 @@ class Client:
             if self._socket is not None:
                 return
             try:
-                self._socket = await asyncio.wait_for(find_and_open(self._start, self._any), self._wait_s)
+                way = find_and_open(self._start, self._any) if self._server is None else open_remote(self._server)
+                self._socket = await asyncio.wait_for(way, self._wait_s)
             except asyncio.TimeoutError:
-                raise RuntimeDown(f"the daemon did not answer within {self._wait_s:g} s") from None
+                raise RuntimeDown(f"{self._whom} did not answer within {self._wait_s:g} s") from None
             self._reading = asyncio.create_task(self._read(self._socket))
 
     async def close(self) -> None:
@@ -191,7 +187,7 @@ class Client:
             except (ConnectionClosed, ConnectionError) as error:
                 self._lost(socket)
                 if attempt == 2 or not again or self._closed:
-                    raise RuntimeDown(f"the daemon closed the connection ({reason(error)})") from None
+                    raise RuntimeDown(f"{self._whom} closed the connection ({reason(error)})") from None
             except asyncio.CancelledError:
                 self._say(socket, notification_text(CANCEL, CancelParams(number)))
                 raise
@@ -233,7 +229,8 @@ class Client:
             if pending is None or pending.answer.done():
                 return
             if "error" in message:
-                pending.answer.set_exception(error_from(message["error"]["code"], message["error"]["message"]))
+                error = message["error"]
+                pending.answer.set_exception(error_from(error["code"], error["message"], error.get("data")))
             else:
                 pending.answer.set_result(message["result"])
         elif message["method"] == "frame":
@@ -243,50 +240,11 @@ class Client:
         elif message["method"] == "progress" and self._on_progress is not None:
             self._on_progress(from_json(Progress, message["params"], "progress"))
 
+    @property
+    def _whom(self) -> str:
+        return "the daemon" if self._server is None else f"the server {self._server.address}"
+
     def _lost(self, socket: ClientConnection) -> None:
         """Forget a connection that ended."""
         if self._socket is socket:
             self._socket = None
-
-
-async def find_and_open(start: bool, any_version: bool) -> ClientConnection:
-    """Open a connection to the daemon.
-
-    One that leaves just now is looked for again: of a process that ends, the port is closed before the lock is free.
-    """
-    folder = runtime_directory()
-    end = time.monotonic() + LEAVING_S
-    while True:
-        found = await find_or_start(folder, start, any_version)
-        if found is None:
-            raise RuntimeDown("no daemon runs: start one with diffill serve")
-        try:
-            return await open_to(found)
-        except InvalidStatus as error:
-            told = error.response.body.decode(errors="replace").strip() if error.response.body else ""
-            raise RuntimeDown(f"the daemon refused the connection: {told or error.response.status_code}") from None
-        except (OSError, InvalidHandshake) as error:
-            if time.monotonic() > end:
-                raise RuntimeDown(f"the daemon cannot be reached: {reason(error)}") from None
-        await asyncio.sleep(LOOK_S)
-
-
-async def open_to(found: RuntimeFile) -> ClientConnection:
-    """Open a connection to a daemon whose address is known."""
-    token = token_of_environment() or found.token
-    if token is None:
-        raise DiscoveryError("the daemon was started with DIFFILL_TOKEN: set the same here")
-    return await open_websocket(
-        f"ws://{found.host}:{found.port}/",
-        additional_headers={"Authorization": f"Bearer {token}"},
-        subprotocols=[SUBPROTOCOL],  # type: ignore[list-item]
-        compression=None,
-        max_size=MAX_ANSWER,
-        proxy=None,
-        logger=QUIET,
-    )
-
-
-def reason(error: BaseException) -> str:
-    """An error in a few words."""
-    return " ".join(str(error).split())[:200] or type(error).__name__

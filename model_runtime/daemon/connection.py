@@ -13,6 +13,7 @@ from typing import Any
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from model_runtime.daemon.callers import Caller
 from model_runtime.daemon.jobs import Job
 from model_runtime.daemon.messages import (
     BUSY,
@@ -35,7 +36,6 @@ from model_runtime.daemon.messages import (
     parse_call,
     result_text,
 )
-from model_runtime.daemon.scheduler import Scheduler
 from model_runtime.protocol import ModelError, RequestError
 
 LOG = logging.getLogger("diffill.connection")
@@ -49,6 +49,7 @@ class Limits:
     message: int = 8 << 20  # characters; a longer one is answered with an error
     frame: int = 16 << 20  # bytes; a longer one closes the connection (1009)
     connections: int = 64
+    connections_each: int = 32  # of one named token
     pending: int = 64  # requests a connection
     unread: int = 1024  # answers that a client leaves unread before it is dropped
     first_request_s: float = 10.0  # for the head of an HTTP request, once it has begun or the connection is new
@@ -100,13 +101,14 @@ class Connection:
 
     def __init__(
         self,
-        scheduler: Scheduler,
+        caller: Caller,
         limits: Limits,
         status: Callable[[], dict[str, Any]],
         stop: Callable[[], Awaitable[None]],
     ):
         self.number, self.outbox = next(NUMBERS), Outbox(limits.unread)
-        self._scheduler, self._limits, self._status, self._stop = scheduler, limits, status, stop
+        self.caller, self._scheduler = caller, caller.scheduler
+        self._limits, self._status, self._stop = limits, status, stop
         self._jobs: dict[Id, Job] = {}
         self._waiting: set[Id] = set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -138,6 +140,9 @@ class Connection:
             message = await websocket.receive()
             if message["type"] == "websocket.disconnect":
                 return
+            if not self.caller.welcome:
+                await websocket.close(1008, "the token was revoked")
+                return
             text = message.get("text")
             try:
                 if text is None:
@@ -164,9 +169,18 @@ class Connection:
         if len(self._waiting) >= self._limits.pending:
             raise BadCall(BUSY, f"a connection has at most {self._limits.pending} requests at a time", number)
         self._waiting.add(number)
+        try:
+            self._begin(number, call)
+        except (RpcError, RequestError) as error:
+            self._waiting.discard(number)
+            self.outbox.put(error_answer(number, error))
+
+    def _begin(self, number: Id, call: Call) -> None:
+        """Hand a request on; what comes of it will answer it. RpcError or RequestError if it may not be made."""
+        params = call.params
         if isinstance(params, FillParams | RewriteParams):
             request = params.request
-            job = self._scheduler.submit(
+            job = self.caller.submit(
                 request,
                 (self.number, params.session),
                 params.model,
@@ -175,9 +189,10 @@ class Connection:
             self._jobs[number] = job
             job.answer.add_done_callback(lambda answer: self._answer(number, answer))
         elif isinstance(params, LoadParams):
-            loading = self._scheduler.load(params.model)
+            loading = self.caller.load(params.model)
             loading.add_done_callback(lambda answer: self._answer(number, answer, lambda ms: {"ms": ms}))
         else:
+            self.caller.owns(call.method)
             self._do(number, self._scheduler.unload() if call.method == "unload" else self._stop())
 
     def _do(self, number: Id, work: Awaitable[None]) -> None:
@@ -207,7 +222,12 @@ class Connection:
         elif (error := answer.exception()) is None:
             self.outbox.put(result_text(number, shape(answer.result())))
         else:
-            self.outbox.put(error_text(number, code_of(error), sentence_of(error)))
+            self.outbox.put(error_answer(number, error))
+
+
+def error_answer(number: Id, error: BaseException) -> str:
+    """The answer to a request that failed."""
+    return error_text(number, code_of(error), sentence_of(error), getattr(error, "retry_after_s", None))
 
 
 def code_of(error: BaseException) -> int:

@@ -40,6 +40,7 @@ class RuntimeFile:
     token: str | None
     pid: int
     version: str
+    certificate: str | None = None  # a file: the daemon speaks TLS, and proves that it is the one with this certificate
 
 
 def runtime_directory() -> Path:

@@ -7,12 +7,14 @@ import json
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from model_runtime.daemon.reading import TooManyValues, read_json
 from model_runtime.daemon.validation import encodes, from_json, short
 from model_runtime.protocol import DiffillError, FillRequest, ModelError, RequestError, RewriteRequest
 
 SUBPROTOCOL = "diffill.v1"
 PARSE_ERROR, INVALID_REQUEST, UNKNOWN_METHOD, INVALID_PARAMS, INTERNAL_ERROR = -32700, -32600, -32601, -32602, -32603
 TOO_LARGE, BUSY, MODEL_ERROR, WORKER_DIED, STOPPING = -32001, -32002, -32003, -32004, -32005
+LIMITED, FORBIDDEN = -32006, -32007
 CANCELLED = -32800  # as in the language server protocol
 MAX_HOLES, MAX_TOKENS, MAX_ALTERNATIVES, MAX_SEED = 64, 4096, 16, 2**63 - 1
 
@@ -20,11 +22,11 @@ Id = int | str
 
 
 class RpcError(DiffillError):
-    """An error that is answered on the wire with its code."""
+    """An error that is answered on the wire with its code, and perhaps with the seconds after which to try again."""
 
-    def __init__(self, code: int, message: str):
+    def __init__(self, code: int, message: str, retry_after_s: float | None = None):
         super().__init__(message)
-        self.code = code
+        self.code, self.retry_after_s = code, retry_after_s
 
 
 @dataclass
@@ -105,7 +107,9 @@ class BadCall(Exception):
 def parse_call(text: str) -> Call:
     """Read a client's message; BadCall with the code and sentence to answer otherwise."""
     try:
-        value = json.loads(text, parse_constant=refuse_constant)
+        value = read_json(text)
+    except TooManyValues as error:
+        raise BadCall(TOO_LARGE, f"a message may not have {error}") from None
     except (ValueError, RecursionError):
         raise BadCall(PARSE_ERROR, "the message is not JSON") from None
     if not isinstance(value, dict):
@@ -161,11 +165,6 @@ def check_request(request: FillRequest | RewriteRequest) -> None:
         raise RequestError(f"length is at most fixed:{MAX_TOKENS}, not {request.length}")
 
 
-def refuse_constant(name: str) -> float:
-    """NaN and the infinities are no JSON."""
-    raise ValueError(name)
-
-
 def request_text(number: Id, method: str, params: Any) -> str:
     """A request as it travels."""
     return json.dumps({"jsonrpc": "2.0", "id": number, "method": method, "params": plain(params)})
@@ -181,18 +180,22 @@ def result_text(number: Id, result: Any) -> str:
     return json.dumps({"jsonrpc": "2.0", "id": number, "result": plain(result)})
 
 
-def error_text(number: Id | None, code: int, message: str) -> str:
+def error_text(number: Id | None, code: int, message: str, retry_after_s: float | None = None) -> str:
     """An error answer as it travels; the id is null where none could be read."""
-    return json.dumps({"jsonrpc": "2.0", "id": number, "error": {"code": code, "message": message}})
+    error: dict[str, Any] = {"code": code, "message": message}
+    if retry_after_s is not None:
+        error["data"] = {"retry_after_s": round(retry_after_s, 3)}
+    return json.dumps({"jsonrpc": "2.0", "id": number, "error": error})
 
 
-def error_from(code: int, message: str) -> DiffillError:
+def error_from(code: int, message: str, data: Any = None) -> DiffillError:
     """The exception that an error answer becomes at the client."""
     if code == INVALID_PARAMS:
         return RequestError(message)
     if code == MODEL_ERROR:
         return ModelError(message)
-    return RpcError(code, message)
+    after = data.get("retry_after_s") if isinstance(data, dict) else None
+    return RpcError(code, message, after if isinstance(after, int | float) else None)
 
 
 def plain(value: Any) -> Any:

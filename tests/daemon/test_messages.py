@@ -12,6 +12,7 @@ from model_runtime.daemon.messages import (
     INVALID_PARAMS,
     INVALID_REQUEST,
     PARSE_ERROR,
+    TOO_LARGE,
     UNKNOWN_METHOD,
     BadCall,
     CancelParams,
@@ -45,7 +46,8 @@ def test_a_call_is_read_into_our_own_types():
     [
         ("{", PARSE_ERROR, None),
         ('{"jsonrpc": "2.0", "id": NaN}', PARSE_ERROR, None),
-        ("[" * 100_000, PARSE_ERROR, None),
+        ("[" * 10_000, PARSE_ERROR, None),
+        ("[" * 100_000, TOO_LARGE, None),
         ("9" * 5000, PARSE_ERROR, None),
         ("[]", INVALID_REQUEST, None),
         ('"fill"', INVALID_REQUEST, None),

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import json
+import math
 from typing import Any
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse
 
 from model_runtime.daemon.connection import Limits, sentence_of
-from model_runtime.daemon.messages import BUSY, STOPPING, WORKER_DIED, RpcError, refuse_constant
+from model_runtime.daemon.messages import BUSY, FORBIDDEN, LIMITED, STOPPING, WORKER_DIED, RpcError
+from model_runtime.daemon.reading import TooManyValues
+from model_runtime.daemon.reading import read_json as parse
 from model_runtime.protocol import RequestError
 
 TYPES = {
@@ -21,6 +23,7 @@ TYPES = {
     405: "invalid_request_error",
     408: "invalid_request_error",
     413: "invalid_request_error",
+    429: "rate_limit_error",
     503: "unavailable_error",
 }
 
@@ -47,6 +50,10 @@ def refusal_of(error: BaseException) -> Refusal:
         return error
     if isinstance(error, RequestError):
         return Refusal(400, sentence_of(error))
+    if isinstance(error, RpcError) and error.code == LIMITED:
+        return Refusal(429, sentence_of(error), {"Retry-After": str(math.ceil(error.retry_after_s or 1))})
+    if isinstance(error, RpcError) and error.code == FORBIDDEN:
+        return Refusal(403, sentence_of(error))
     if isinstance(error, RpcError) and error.code in (BUSY, STOPPING, WORKER_DIED):
         return Refusal(503, sentence_of(error), {"Retry-After": "1"})
     return Refusal(500, sentence_of(error))
@@ -56,9 +63,11 @@ async def read_json(request: Request, limits: Limits) -> Any:
     """The JSON value that a request carries; Refusal where it is too large, too slow, or no JSON."""
     data = await read_body(request, limits)
     try:
-        return json.loads(data.decode(), parse_constant=refuse_constant)
+        return parse(data.decode())
     except UnicodeDecodeError:
         raise Refusal(400, "the body is not UTF-8") from None
+    except TooManyValues as error:
+        raise Refusal(413, f"a body may not have {error}") from None
     except (ValueError, RecursionError):
         raise Refusal(400, "the body is not JSON") from None
 

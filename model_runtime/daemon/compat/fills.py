@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mutabl
 from dataclasses import dataclass, field
 from typing import Any
 
+from model_runtime.daemon.callers import Caller
 from model_runtime.daemon.compat.texts import Ends, Stream, settled_prefix
 from model_runtime.daemon.jobs import Job, Session
 from model_runtime.daemon.messages import MAX_TOKENS, check_request
@@ -16,7 +17,7 @@ from model_runtime.daemon.scheduler import Scheduler
 from model_runtime.protocol import FillRequest, FillResult, HoleFill
 
 TOKENS = 128  # where a client names no number
-SESSION: Session = (0, None)  # all of them take turns with the connections of the websocket as one
+SESSION: Session = (0, None)  # who has the daemon's own token: all of them take turns with the websockets as one
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
 
@@ -96,8 +97,8 @@ NOTHING = Text("", 0, "", False, 0.0)  # for who asks for no token
 class Filling:
     """The fills of one HTTP request. They end with it, however it ends."""
 
-    def __init__(self, scheduler: Scheduler, wanted: list[Wanted], receive: Receive):
-        self._scheduler, self._wanted, self._receive = scheduler, wanted, receive
+    def __init__(self, caller: Caller, wanted: list[Wanted], receive: Receive):
+        self._caller, self._wanted, self._receive = caller, wanted, receive
 
     async def results(self) -> list[FillResult]:
         """One result for each hole; our errors, or HungUp if the client left meanwhile."""
@@ -125,7 +126,7 @@ class Filling:
             latest = settled_prefix(hole["text"], hole["settled"])
             news.set()
 
-        on_frames = on_frame if streams(self._scheduler) else None
+        on_frames = on_frame if streams(self._caller.scheduler) else None
         with self._submitted([wanted.request(frames=on_frames is not None)], on_frames) as (job,):
             job.answer.add_done_callback(lambda _: news.set())
             async with self._until_gone() as gone:
@@ -150,15 +151,17 @@ class Filling:
         self, requests: list[FillRequest], on_frame: Callable[[dict[str, Any]], None] | None = None
     ) -> Iterator[list[Job]]:
         """The jobs for some requests, cancelled at the end if they are not answered by then."""
-        jobs = [self._scheduler.submit(request, SESSION, None, on_frame) for request in requests]
+        jobs: list[Job] = []
         try:
+            for request in requests:
+                jobs.append(self._caller.submit(request, SESSION, None, on_frame))
             yield jobs
         finally:
             for job in jobs:
                 if job.done:
                     job.answer.cancelled() or job.answer.exception()  # told, even if another's came first
                 else:
-                    self._scheduler.cancel(job)
+                    self._caller.scheduler.cancel(job)
 
     @contextlib.asynccontextmanager
     async def _until_gone(self) -> AsyncIterator[asyncio.Task[None]]:

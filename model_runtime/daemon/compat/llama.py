@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from model_runtime import __version__
+from model_runtime.daemon.callers import Caller
 from model_runtime.daemon.compat.fields import within
 from model_runtime.daemon.compat.fills import NOTHING, Filling, Receive, Text, Wanted, texts_of
 from model_runtime.daemon.compat.markers import take_apart
@@ -86,39 +87,39 @@ class Infill(Completion):
         return wanted
 
 
-async def complete(body: Completion, scheduler: Scheduler, receive: Receive) -> Any:
+async def complete(body: Completion, caller: Caller, receive: Receive) -> Any:
     """The answer to /infill and /completion: an object, or a list of them where several texts were asked for."""
     wanted = body.wanted()
     if body.n_predict == 0:
-        warm(scheduler)
-        answers = [answer(NOTHING, None, scheduler)]
+        warm(caller)
+        answers = [answer(NOTHING, None, caller.scheduler)]
     else:
-        (result,) = await Filling(scheduler, [wanted], receive).results()
-        answers = [answer(text, result, scheduler, n) for n, text in enumerate(texts_of(result, wanted))]
+        (result,) = await Filling(caller, [wanted], receive).results()
+        answers = [answer(text, result, caller.scheduler, n) for n, text in enumerate(texts_of(result, wanted))]
     if body.response_fields is not None:
         answers = [only(body.response_fields, one) for one in answers]
     return answers if body.n_cmpl > 1 else answers[0]
 
 
-async def stream(body: Completion, scheduler: Scheduler, receive: Receive) -> AsyncIterator[dict[str, Any]]:
+async def stream(body: Completion, caller: Caller, receive: Receive) -> AsyncIterator[dict[str, Any]]:
     """The events of a streamed answer; the last one has the whole answer's figures and no text."""
     wanted = body.wanted()
     if body.n_predict == 0 or body.n_cmpl > 1:
-        found = await complete(body, scheduler, receive)
+        found = await complete(body, caller, receive)
         for one in found if isinstance(found, list) else [found]:
             yield one
         return
-    async for piece in Filling(scheduler, [wanted], receive).pieces():
+    async for piece in Filling(caller, [wanted], receive).pieces():
         if isinstance(piece, str):
             yield {"index": 0, "content": piece, "tokens": [], "stop": False}
         else:
-            last = {**answer(texts_of(piece, wanted)[0], piece, scheduler), "content": ""}
+            last = {**answer(texts_of(piece, wanted)[0], piece, caller.scheduler), "content": ""}
             yield last if body.response_fields is None else only(body.response_fields, last)
 
 
-def warm(scheduler: Scheduler) -> None:
+def warm(caller: Caller) -> None:
     """Load the model, without waiting: llama.vim announces so that it will ask soon."""
-    scheduler.load().add_done_callback(lambda loading: loading.cancelled() or loading.exception())
+    caller.load().add_done_callback(lambda loading: loading.cancelled() or loading.exception())
 
 
 def answer(text: Text, result: FillResult | None, scheduler: Scheduler, index: int = 0) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from model_runtime import __version__
+from model_runtime.daemon.callers import Caller
 from model_runtime.daemon.compat.fields import within
 from model_runtime.daemon.compat.fills import NOTHING, Filling, Receive, Text, Wanted, texts_of
 from model_runtime.daemon.compat.llama import model_name, warm
@@ -67,37 +68,37 @@ class Completions:
         )
 
 
-async def complete(body: Completions, scheduler: Scheduler, receive: Receive) -> dict[str, Any]:
+async def complete(body: Completions, caller: Caller, receive: Receive) -> dict[str, Any]:
     """The answer to /v1/completions."""
-    texts, seen, model = await all_texts(body, scheduler, receive)
+    texts, seen, model = await all_texts(body, caller, receive)
     choices = [choice(text.content, n, reason_of(text)) for n, text in enumerate(texts)]
     return {**envelope(model), "choices": choices, "usage": usage(texts, seen)}
 
 
-async def all_texts(body: Completions, scheduler: Scheduler, receive: Receive) -> tuple[list[Text], int, str]:
+async def all_texts(body: Completions, caller: Caller, receive: Receive) -> tuple[list[Text], int, str]:
     """The texts for every prompt, the tokens of all prompts, and the name of the model that wrote the texts."""
     wanted = body.wanted()
     if body.max_tokens == 0:
-        warm(scheduler)
-        return [NOTHING for _ in wanted], 0, model_name(scheduler)
-    results = await Filling(scheduler, wanted, receive).results()
+        warm(caller)
+        return [NOTHING for _ in wanted], 0, model_name(caller.scheduler)
+    results = await Filling(caller, wanted, receive).results()
     texts = [text for one, result in zip(wanted, results, strict=True) for text in texts_of(result, one)]
     return texts, sum(result.prompt_tokens for result in results), results[0].model
 
 
-async def stream(body: Completions, scheduler: Scheduler, receive: Receive) -> AsyncIterator[dict[str, Any]]:
+async def stream(body: Completions, caller: Caller, receive: Receive) -> AsyncIterator[dict[str, Any]]:
     """The events of a streamed answer: a single text as it settles, several of them one event each."""
     wanted, texts, seen = body.wanted(), [], 0
-    head = envelope(model_name(scheduler))
+    head = envelope(model_name(caller.scheduler))
     if len(wanted) == 1 == body.n and body.max_tokens != 0:
-        async for piece in Filling(scheduler, wanted, receive).pieces():
+        async for piece in Filling(caller, wanted, receive).pieces():
             if isinstance(piece, str):
                 yield {**head, "choices": [choice(piece, 0, None)]}
             else:
                 texts, seen = texts_of(piece, wanted[0]), piece.prompt_tokens
                 yield {**head, "choices": [choice("", 0, reason_of(texts[0]))]}
     else:
-        texts, seen, head["model"] = await all_texts(body, scheduler, receive)
+        texts, seen, head["model"] = await all_texts(body, caller, receive)
         for n, text in enumerate(texts):
             yield {**head, "choices": [choice(text.content, n, reason_of(text))]}
     if body.stream_options is not None and body.stream_options.include_usage:

@@ -61,7 +61,7 @@ def post(summary: str, kind: type, answer: dict[str, Any]) -> dict[str, Any]:
         "requestBody": {"required": True, "content": {"application/json": {"schema": schema_of(kind)}}},
         "responses": {
             "200": {"description": "the texts", "content": content},
-            **refusals(400, 401, 403, 408, 413, 500, 503),
+            **refusals(400, 401, 403, 408, 413, 429, 500, 503),
         },
     }
 

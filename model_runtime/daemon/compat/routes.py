@@ -13,6 +13,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
+from model_runtime.daemon.callers import Caller
 from model_runtime.daemon.compat import llama, metrics, openai
 from model_runtime.daemon.compat.bodies import Refusal, read_json, refusal_of
 from model_runtime.daemon.compat.fields import read_fields
@@ -21,10 +22,9 @@ from model_runtime.daemon.compat.openapi import document
 from model_runtime.daemon.connection import Limits
 from model_runtime.daemon.scheduler import Scheduler
 
-KEY_HEADERS = ("x-api-key", "api-key")  # beside Authorization: llama.cpp's, Azure's
 NOBODY = 499  # the status of an answer that nobody reads, as nginx writes it down
-Complete = Callable[[Any, Scheduler, Receive], Awaitable[Any]]
-Stream = Callable[[Any, Scheduler, Receive], AsyncIterator[dict[str, Any]]]
+Complete = Callable[[Any, Caller, Receive], Awaitable[Any]]
+Stream = Callable[[Any, Caller, Receive], AsyncIterator[dict[str, Any]]]
 
 
 class Owner(Protocol):
@@ -39,8 +39,8 @@ class Owner(Protocol):
     def refuse_origin(self, connection: HTTPConnection) -> Response | None:
         """The refusal of a browser's page."""
 
-    def knows(self, token: str) -> bool:
-        """Whether a token is the right one."""
+    def caller(self, connection: HTTPConnection, via: str) -> Caller | None:
+        """Who shows a token that is known."""
 
     def visit(self) -> contextlib.AbstractContextManager[int]:
         """A client is there; says how many are, with this one. The daemon does not leave meanwhile."""
@@ -75,9 +75,10 @@ class Api:
     def _post(self, path: str, kind: type, complete: Complete, stream: Stream, last: str | None = None) -> Route:
         async def serve(request: Request) -> Response:
             body: Any = read_fields(kind, await read_json(request, self.owner.limits))
+            caller: Caller = request.state.caller
             if not body.stream:
-                return JSONResponse(await complete(body, self.owner.scheduler, request.receive))
-            events = stream(body, self.owner.scheduler, request.receive)
+                return JSONResponse(await complete(body, caller, request.receive))
+            events = stream(body, caller, request.receive)
             first = await anext(events)  # an error before the first event still has its status
             return Events(first, events, last)
 
@@ -115,7 +116,10 @@ class Endpoint:
             raise Refusal(403, "this origin is not allowed")
         if visitors > owner.limits.requests:
             raise Refusal(503, f"the daemon serves {owner.limits.requests} requests already", {"Retry-After": "1"})
-        if not self._public and not owner.knows(token_of(request)):
+        if self._public:
+            return
+        request.state.caller = owner.caller(request, self._path)
+        if request.state.caller is None:
             raise Refusal(401, "the token is missing or wrong", {"WWW-Authenticate": "Bearer"})
 
 
@@ -153,14 +157,6 @@ class Events(Response):
 def event(value: dict[str, Any]) -> str:
     """One server-sent event; JSON has no line ends of its own."""
     return f"data: {json.dumps(value)}\n\n"
-
-
-def token_of(connection: HTTPConnection) -> str:
-    """The token that a client shows: a bearer's, or one in the headers that other servers use."""
-    scheme, _, given = connection.headers.get("authorization", "").partition(" ")
-    if scheme.lower() == "bearer":
-        return given.strip()
-    return next((connection.headers[name] for name in KEY_HEADERS if name in connection.headers), "")
 
 
 async def describe(request: Request) -> Response:
