@@ -5,7 +5,9 @@ other context is read from the cache; its keys are stored before the rotary embe
 behind it just gets new positions.
 
 For a `context_blind` model that is exact, and what is encoded serves later fills too (`kept.py`). For full attention
-it is an approximation: the context keeps what it saw in the holes at the first step.
+it is an approximation: the context keeps what it saw in the holes at the first step, which computes context and holes
+in one pass; and where keys and values may stay between fills, context far from the hole saw masks where the near context
+and the hole stand (`anchor.py`).
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from model_runtime.backends.interface import HOLE, PADDING, Backend, Candidates, Past, Window
+from model_runtime.engine.anchor import encode_far
 from model_runtime.engine.canvas import Canvas, Cell
 from model_runtime.engine.kept import KeptContext, Pair, join
 from model_runtime.models.families import ModelFacts
@@ -55,16 +58,27 @@ def lay_out(canvas: Canvas, facts: ModelFacts) -> Layout:
 
 
 class ContextCache:
-    """Keys and values of the context of one canvas, or nothing when caching is off."""
+    """Keys and values of the context of one canvas, or nothing when caching is off.
+
+    `_past` is what has been computed, `_far` the numbers of these rows among the context outside the window. The others
+    are computed with the first step.
+    """
 
     def __init__(self, backend: Backend, canvas: Canvas, enabled: bool, kept: KeptContext | None = None):
-        self._backend, self._past = backend, None
-        layout = lay_out(canvas, backend.facts)
-        if enabled and not layout.in_window.all():
-            if backend.facts.context_blind:
-                self._past = encode_blind(backend, layout, KeptContext(0) if kept is None else kept)
-            else:
-                self._past = encode_whole(backend, layout)
+        self._backend, self._first = backend, lay_out(canvas, backend.facts)
+        self._past: Pair | None = None
+        context = int((~self._first.in_window).sum())
+        self._far = np.zeros(0, np.int64)
+        self._near = np.arange(context)
+        self._enabled = enabled and context > 0
+        if self._enabled and backend.facts.context_blind:
+            self._past = encode_blind(backend, self._first, KeptContext(0) if kept is None else kept)
+            self._far, self._near = self._near, self._far
+        elif self._enabled and kept is not None and kept.limit and len(canvas.holes) == 1:
+            before = int((~self._first.in_window)[: len(canvas.contexts[0])].sum())
+            ids = self._first.ids[~self._first.in_window]
+            far_C, self._past = encode_far(backend, ids, before, kept)
+            self._far, self._near = np.flatnonzero(far_C), np.flatnonzero(~far_C)
 
     def step(self, layouts: list[Layout], bias_CV: np.ndarray, bias_rows: list[list[int]], **extra: Any) -> Candidates:
         """Candidates of the masked cells of each layout, in its order; `bias_rows` gives each its line of `bias_CV`.
@@ -72,10 +86,20 @@ class ContextCache:
         Several layouts are variants of one canvas that differ in their holes; they run as one batch over the same
         keys and values. Rows of candidates beyond a layout's own masks mean nothing.
         """
+        if len(layouts) > 1 and len(self._near) and self._enabled:
+            self._window([self._first], np.zeros((1, self._backend.facts.vocabulary), np.float32), [[]])
+        return self._window(layouts, bias_CV, bias_rows, **extra)
+
+    def _window(
+        self, layouts: list[Layout], bias_CV: np.ndarray, bias_rows: list[list[int]], **extra: Any
+    ) -> Candidates:
+        """One pass over the windows, and over what of the context is not computed yet."""
         facts = self._backend.facts
-        windows = [layout.in_window if self._past is not None else np.ones_like(layout.in_window) for layout in layouts]
+        windows = [layout.in_window.copy() for layout in layouts]
+        for in_window in windows:
+            in_window[np.flatnonzero(~in_window)[self._near]] = True
         width = max(int(in_window.sum()) for in_window in windows)
-        asked = max(len(layout.masked) for layout in layouts)
+        asked = max(1, *(len(layout.masked) for layout in layouts))
         shape = len(layouts), width
         ids, positions = np.full(shape, facts.mask_id, np.int64), np.zeros(shape, np.int64)
         segments = np.full(shape, PADDING, np.int64)
@@ -91,11 +115,16 @@ class ContextCache:
             lines[b, : len(bias_rows[b])] = bias_rows[b]
         past = None
         if self._past is not None:
-            kept = [np.flatnonzero(~in_window) for in_window in windows]
+            kept = [np.flatnonzero(~layout.in_window)[self._far] for layout in layouts]
             past_segments = [layout.segments[where] for layout, where in zip(layouts, kept, strict=True)]
             past = Past(*self._past, np.stack(kept), np.stack(past_segments))
         window = Window(ids, positions, segments, rows, bias_CV, lines, past, **extra)
-        candidates, _, _ = self._backend.window(window)
+        candidates, k, v = self._backend.window(window)
+        if self._enabled and len(self._near):
+            near_W = ~layouts[0].in_window[windows[0]]
+            near = self._backend.keep(k, near_W), self._backend.keep(v, near_W)
+            self._past = near if self._past is None else join(self._backend, [self._past, near])
+            self._far, self._near = np.concatenate([self._far, self._near]), self._near[:0]
         return candidates
 
     def continuations(self, canvas: Canvas, runs: list[list[int]]) -> list[np.ndarray]:
@@ -133,17 +162,3 @@ def encode_blind(backend: Backend, layout: Layout, kept: KeptContext) -> Pair:
     """Keys and values of the context outside the window, of which every run is encoded alone."""
     runs = [layout.ids[layout.segments == n] for n in np.unique(layout.segments[~layout.in_window])]
     return join(backend, [kept.encode(backend, ids_P) for ids_P in runs])
-
-
-def encode_whole(backend: Backend, layout: Layout) -> Pair:
-    """Keys and values of the context outside the window, which sees the holes as they are now."""
-    window = Window(
-        ids_BW=layout.ids[None],
-        positions_BW=np.arange(len(layout.ids))[None],
-        segments_BW=layout.segments[None],
-        rows_BR=np.zeros((1, 1), np.int64),
-        bias_CV=np.zeros((1, backend.facts.vocabulary), np.float32),
-        bias_rows_BR=np.zeros((1, 1), np.int64),
-    )
-    _, k, v = backend.window(window)
-    return backend.keep(k, ~layout.in_window), backend.keep(v, ~layout.in_window)

@@ -11,8 +11,10 @@ are the same to the last bit, whatever was filled before.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -43,15 +45,21 @@ class KeptContext:
             chunk = ids_P[start : start + CHUNK]
             digest.update(chunk.tobytes())
             key = digest.digest()
-            if key in self._chunks:
-                self._chunks.move_to_end(key)
-                self.found += len(chunk)
-                parts.append(self._chunks[key])
-            else:
-                self.encoded += len(chunk)
-                parts.append(encode_chunk(backend, chunk, join(backend, parts) if parts else None, start))
-                self._keep(key, parts[-1])
+            before = join(backend, parts) if parts and key not in self._chunks else None
+            encode = functools.partial(encode_chunk, backend, chunk, before, start)
+            parts.append(self.find(key, len(chunk), encode))
         return join(backend, parts)
+
+    def find(self, key: bytes, tokens: int, encode: Callable[[], Pair]) -> Pair:
+        """What is kept under a key, or else what `encode` makes of that many tokens."""
+        if key in self._chunks:
+            self._chunks.move_to_end(key)
+            self.found += tokens
+            return self._chunks[key]
+        self.encoded += tokens
+        pair = encode()
+        self._keep(key, pair)
+        return pair
 
     def _keep(self, key: bytes, pair: Pair) -> None:
         self._chunks[key] = pair
