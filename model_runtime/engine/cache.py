@@ -6,8 +6,8 @@ behind it just gets new positions.
 
 For a `context_blind` model that is exact, and what is encoded serves later fills too (`kept.py`). For full attention
 it is an approximation: the context keeps what it saw in the holes at the first step, which computes context and holes
-in one pass; and where keys and values may stay between fills, context far from the hole saw masks where the near context
-and the hole stand (`anchor.py`).
+in one pass; and where keys and values may stay between fills, context far from the hole saw masks where near context
+and hole stand (`anchor.py`).
 """
 
 from __future__ import annotations
