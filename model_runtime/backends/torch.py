@@ -11,9 +11,9 @@ from torch import Tensor
 
 from model_runtime.backends.failures import first_line, model_failed
 from model_runtime.backends.interface import CANDIDATES, Candidates, Window
-from model_runtime.models.dream import DreamModel
 from model_runtime.models.export import reduce_logits
 from model_runtime.models.families import ModelFacts, read_facts
+from model_runtime.models.loading import check_numbers, open_checkpoint
 from model_runtime.protocol import ModelError
 
 
@@ -36,10 +36,13 @@ class TorchBackend:
             dtype = torch.float32 if self.device.type == "cpu" else torch.bfloat16
         transformers.utils.logging.disable_progress_bar()
         try:
-            model = DreamModel.from_pretrained(folder, dtype=dtype)
+            model = open_checkpoint(folder, dtype=dtype)
+        except ModelError:
+            raise
         except Exception as error:  # safetensors, transformers and torch share no base
             raise ModelError(f"the weights in {folder} cannot be read: {first_line(error)}") from error
         self.model = model.to(self.device).eval()
+        check_numbers(self.model, folder)
         head_width = self.facts.head_width
         self._no_past = torch.zeros(
             self.facts.layers, 1, self.facts.kv_heads, 0, head_width, dtype=dtype, device=self.device

@@ -44,8 +44,10 @@ def first_tokens(tokenizer: TextTokenizer, text: str, budget: int) -> list[int]:
     if len(ids) <= budget and len(text) <= budget * CHARACTERS_A_TOKEN:
         return ids
     ids = ids[:budget]
-    newlines = [i for i, token in enumerate(ids) if token == tokenizer.newline_id]
-    return ids[: newlines[-1] + 1] if newlines else ids
+    whole = next(
+        (n for n in range(len(ids), 0, -1) if tokenizer.decode_bytes(ids[n - 1 : n]).endswith(b"\n")), len(ids)
+    )
+    return ids[:whole]
 
 
 def between_tokens(tokenizer: TextTokenizer, text: str, after: int, before: int) -> list[int]:

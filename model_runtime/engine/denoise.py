@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -59,6 +59,7 @@ class Bans:
         self.facts, self.vocabulary = facts, facts.vocabulary
         text = np.full(facts.vocabulary, BANNED, np.float32)
         text[[i for i in tokenizer.text_ids if i < min(facts.vocabulary, facts.tokenizer_size)]] = 0.0
+        text[[i for i in tokenizer.control_ids if i < facts.vocabulary]] = BANNED
         text[facts.mask_id] = BANNED
         for banned in (facts.bos_id, facts.pad_id, facts.expand_id, facts.delete_id):
             if banned is not None:
@@ -106,9 +107,12 @@ def denoise(
     bans: Bans,
     settings: Settings,
     outcome: Outcome,
-    newline: int | None,
+    line_ends: Mapping[int, int],
 ) -> Iterator[None]:
-    """Settle the canvas in place, yielding after each step; `outcome` is kept up to date."""
+    """Settle the canvas in place, yielding after each step; `outcome` is kept up to date.
+
+    `line_ends` says how many newlines a token has, for those that have any.
+    """
     options, facts = settings.options, backend.facts
     resizing = tuple(i for i in (facts.expand_id, facts.delete_id) if i is not None)
     while canvas.masked():
@@ -150,7 +154,7 @@ def denoise(
                 options.max_tokens,
             )
         for hole in canvas.holes:
-            limit_lines(hole, options.max_lines, newline)
+            limit_lines(hole, options.max_lines, line_ends)
         outcome.steps += 1
         yield
     if any(hole.wanted_more for hole in canvas.holes):
@@ -202,16 +206,20 @@ def settle(
         cell.token, cell.confidence, cell.step = token, confidence, step
 
 
-def limit_lines(hole: Hole, max_lines: int | None, newline: int | None) -> None:
-    """Drop what follows the last wanted line as soon as that line is settled from the left."""
+def limit_lines(hole: Hole, max_lines: int | None, line_ends: Mapping[int, int]) -> None:
+    """Drop what follows the last wanted line as soon as that line is settled from the left.
+
+    The token with that line's end stays: others than a newline's own have text before it. `hole_fill` cuts the rest.
+    """
     if max_lines is None:
         return
     lines = 0
     for n, cell in enumerate(hole.cells):
         if cell.token is None:
             return
-        lines += cell.token == newline
-        if lines == max_lines:
-            del hole.cells[n:]
-            hole.tail = b""  # its cell went too: what the text ends with now repeats nothing
+        lines += line_ends.get(cell.token, 0)
+        if lines >= max_lines:
+            if n + 1 < len(hole.cells):  # their cells go too: what the text ends with now repeats nothing
+                hole.tail = b""
+            del hole.cells[n + 1 :]
             return

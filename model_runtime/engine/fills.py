@@ -101,7 +101,7 @@ def denoise_fills(task: Task, lengths: list[int], draft: str, rewrite: bool) -> 
         rng = np.random.default_rng(variant.seed)
         settings = replace(task.settings, temperature=variant.temperature, rng=rng)
         outcome = Outcome()
-        for _ in denoise(task.backend, task.cache, canvas, task.bans, settings, outcome, task.tokenizer.newline_id):
+        for _ in denoise(task.backend, task.cache, canvas, task.bans, settings, outcome, task.tokenizer.line_ends):
             yield from task.frames(canvas, outcome.steps, max(request.steps or 0, outcome.steps + canvas.masked()))
         if task.made and outcome.end in ("cancelled", "deadline"):
             return  # what is whole is better than what is half done

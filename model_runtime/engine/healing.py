@@ -46,9 +46,13 @@ def head_to_heal(tokenizer: TextTokenizer, text: str, start: int, end: int, earl
     if cut is not None and cut[0] >= earliest:
         return start - cut[0]
     last = before[-1]
+    if tokenizer.joins_blanks and last in " \t" and before[-2:-1] in (" ", "\t", "\n", ""):
+        return 1  # of indentation, the last blank belongs to the word that follows
     lone_space = last == " " and not before[-2:-1].isspace() and len(before) > 1
     open_word = start == end and (last.isalnum() or last == "_")
-    if not (lone_space or open_word):
+    # where words and what stands before them share tokens (" return", ".append"), anything may go on
+    open_token = tokenizer.joins_blanks and start == end
+    if not (lone_space or open_word or open_token):
         return 0
     tokens = tokenizer.encode(before[before.rfind("\n") + 1 :][-256:])
     try:
@@ -59,7 +63,14 @@ def head_to_heal(tokenizer: TextTokenizer, text: str, start: int, end: int, earl
 
 
 def tail_to_heal(tokenizer: TextTokenizer, text: str, end: int, latest: int) -> int:
-    """How many characters after the hole's end belong to a token that the hole's end cuts."""
+    """How many characters after the hole's end belong to a token that the hole's end cuts.
+
+    Where tokens end in newlines (Qwen2's "):\\n"), those behind a hole that ends with its line belong to the hole's
+    last token: left outside, they would be written twice.
+    """
+    if tokenizer.joins_line_ends and text[end : end + 1] == "\n" and end < latest:
+        run = len(text[end:latest]) - len(text[end:latest].lstrip("\n"))
+        return run if tokenizer.ending_with(b"\n" * run) else 1
     cut = straddling_token(tokenizer, text, end)
     if cut is None or cut[1] > latest or "\n" in text[end : cut[1]]:
         return 0

@@ -32,8 +32,10 @@ class DreamConfig(PreTrainedConfig):
     """Shape and token ids of a Dream model; unknown keys of a published config.json are kept as they are.
 
     Beyond the public layout: `attention` ("full" or "context_blind"), `shift` (row i predicts token i+1, as in
-    Dream; else token i), `expand_token_id` and `delete_token_id` (DreamOn, arXiv 2602.01326), and
-    `tokenizer_size` (ids at or beyond it have no text and are never produced).
+    Dream; else token i), `expand_token_id` and `delete_token_id` (DreamOn, arXiv 2602.01326),
+    `tokenizer_size` (ids at or beyond it have no text and are never produced), `qkv_bias` (Llama and LLaDA have none)
+    and `block_length` (Stable-DiffCoder, arXiv 2601.15892: a row sees its own block of so many positions and those
+    before it).
     """
 
     model_type = "Dream"
@@ -62,6 +64,8 @@ class DreamConfig(PreTrainedConfig):
     tokenizer_size: int | None = None
     attention: str = "full"
     shift: bool = True
+    qkv_bias: bool = True
+    block_length: int | None = None
 
     def __post_init__(self, **kwargs):
         if self.num_key_value_heads is None:
@@ -88,6 +92,11 @@ def visible_from_segments(
     earlier_BWT = positions_BT.unsqueeze(1) <= positions_BW.unsqueeze(2)
     present_B1T = (segments_BT != PADDING).unsqueeze(1)
     return (hole_BW1 & present_B1T) | (same_BWT & earlier_BWT)
+
+
+def in_block_order(positions_BW: Tensor, positions_BT: Tensor, length: int) -> Tensor:
+    """Which keys stand in a query's own block of positions or before it: boolean [B, W, T]."""
+    return (positions_BT // length).unsqueeze(1) <= (positions_BW // length).unsqueeze(2)
 
 
 def rotary(positions_BT: Tensor, width: int, theta: float) -> tuple[Tensor, Tensor]:
@@ -120,7 +129,7 @@ class RMSNorm(nn.Module):
 
 
 class Attention(nn.Module):
-    """Grouped-query attention with biases on q, k, v."""
+    """Grouped-query attention, with biases on q, k, v if the config has them."""
 
     def __init__(self, config: DreamConfig):
         super().__init__()
@@ -130,9 +139,9 @@ class Attention(nn.Module):
             config.num_key_value_heads or config.num_attention_heads,
         )
         self.width = width // self.heads
-        self.q_proj = nn.Linear(width, self.heads * self.width)
-        self.k_proj = nn.Linear(width, self.kv_heads * self.width)
-        self.v_proj = nn.Linear(width, self.kv_heads * self.width)
+        self.q_proj = nn.Linear(width, self.heads * self.width, bias=config.qkv_bias)
+        self.k_proj = nn.Linear(width, self.kv_heads * self.width, bias=config.qkv_bias)
+        self.v_proj = nn.Linear(width, self.kv_heads * self.width, bias=config.qkv_bias)
         self.o_proj = nn.Linear(self.heads * self.width, width, bias=False)
 
     def forward(
@@ -286,6 +295,9 @@ class DreamModel(PreTrainedModel):
             torch.cat([past_segments_BP, segments_BW], dim=1),
             torch.cat([past_positions_BP, positions_BW], dim=1),
         )
+        if self.config.block_length is not None:
+            all_positions_BT = torch.cat([past_positions_BP, positions_BW], dim=1)
+            visible = visible & in_block_order(positions_BW, all_positions_BT, self.config.block_length)
         # finite, so that a row of padding that sees nothing gives numbers and not nan
         floor = torch.finfo(self.dtype).min / 2
         added = torch.zeros((), dtype=self.dtype, device=ids_BW.device).where(visible, floor)
@@ -318,6 +330,9 @@ class DreamModel(PreTrainedModel):
                 position_ids = position_ids.expand(input_ids.shape)
         if segments is not None:
             visible = visible_from_segments(segments, position_ids, segments, position_ids)
+        if self.config.block_length is not None:
+            ordered = in_block_order(position_ids, position_ids, self.config.block_length)
+            visible = ordered if visible is None else visible & ordered
         if attention_mask is not None:
             if attention_mask.dim() == 2:
                 present_BL = attention_mask.bool()

@@ -1,4 +1,4 @@
-"""Text to token ids and back, for byte-level BPE tokenizers in the `tokenizer.json` format.
+"""Text to token ids and back, for byte-level BPE tokenizers: a tokenizer.json, or Qwen2's vocab.json and merges.txt.
 
 Works on bytes, because a token may hold half a character; a hole's text is put together from bytes and what forms
 no character at its borders is left out.
@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from tokenizers import Tokenizer
 
+from model_runtime.models.qwen_files import has_qwen_files, qwen_tokenizer
 from model_runtime.protocol import ModelError
 
 
@@ -27,20 +28,19 @@ def byte_alphabet() -> dict[str, int]:
 
 
 class TextTokenizer:
-    """A tokenizer.json with the bytes of every token at hand.
+    """A tokenizer with the bytes of every token at hand.
 
     `token_bytes[i]` is what token i stands for, empty for special tokens. `size` is the number of ids that have a
-    meaning; a model's vocabulary may be larger.
+    meaning; a model's vocabulary may be larger. `control_ids` are added tokens like <|fim_prefix|>, which are text
+    where they stand in a document and are never to be written. `line_ends` has the tokens with newlines in them,
+    and how many; Qwen2 has tokens like "):\\n". Text is not normalised, even if the tokenizer's file asks for it
+    (Qwen2's for NFC): offsets count in the text as it is, and what is around a hole must come back as it was.
     """
 
     def __init__(self, path: Path):
-        if not path.is_file():
-            raise ModelError(f"the model has no tokenizer: {path} is missing")
-        try:
-            self._tokenizer = Tokenizer.from_file(str(path))
-        except Exception as error:  # the library raises plain Exception
-            raise ModelError(f"the tokenizer {path} cannot be read: {error}") from error
+        self._tokenizer = read_tokenizer(path)
         self._tokenizer.encode_special_tokens = True  # the text "<|mask|>" is eight characters like any others
+        self._tokenizer.normalizer = None  # type: ignore[assignment]
         vocabulary = self._tokenizer.get_vocab(with_added_tokens=True)
         if not vocabulary:
             raise ModelError(f"the tokenizer {path} has no tokens")
@@ -49,6 +49,7 @@ class TextTokenizer:
         alphabet = byte_alphabet()
         self.token_bytes: list[bytes] = [b""] * self.size
         self.text_ids: list[int] = []  # ids that stand for text
+        self.control_ids: list[int] = []
         for token, i in vocabulary.items():
             if i in added and added[i].special:
                 continue
@@ -56,10 +57,20 @@ class TextTokenizer:
                 self.token_bytes[i] = bytes(alphabet[character] for character in token)
             else:  # an added token is kept as text
                 self.token_bytes[i] = token.encode()
+                if i in added and token.startswith("<") and token.endswith(">"):
+                    self.control_ids.append(i)
             if self.token_bytes[i]:
                 self.text_ids.append(i)
         self.text_ids.sort()
         self.newline_id = self._tokenizer.token_to_id("Ċ")  # the byte 10 of the alphabet
+        if self.newline_id is None or self.decode_bytes(self.encode("x")) != b"x":
+            raise ModelError(f"the tokenizer {path} is no byte-level BPE, the only kind that is supported")
+        self.line_ends = {i: n for i in self.text_ids if (n := self.token_bytes[i].count(b"\n"))}
+        # how text is cut at its usual edges decides which edges of a hole need healing
+        self.joins_line_ends = len(self.encode("x):\n")) < len(self.encode("x):")) + 1
+        self.joins_blanks = any(
+            self.token_bytes[i].startswith(b" ") and self.token_bytes[i].strip() for i in self.encode("        return")
+        )
 
     def id_of(self, token: str) -> int | None:
         """The id of a token by its spelling, special tokens included."""
@@ -80,3 +91,15 @@ class TextTokenizer:
     def ending_with(self, tail: bytes) -> list[int]:
         """Ids of text tokens whose bytes end with `tail`."""
         return [i for i in self.text_ids if self.token_bytes[i].endswith(tail)]
+
+
+def read_tokenizer(path: Path) -> Tokenizer:
+    """The library's tokenizer of `path`, or of the files beside it where there is no tokenizer.json."""
+    if not path.is_file():
+        if has_qwen_files(path.parent):
+            return qwen_tokenizer(path.parent)
+        raise ModelError(f"the model has no tokenizer: {path} is missing")
+    try:
+        return Tokenizer.from_file(str(path))
+    except Exception as error:  # the library raises plain Exception
+        raise ModelError(f"the tokenizer {path} cannot be read: {error}") from error

@@ -18,6 +18,7 @@ from model_runtime.protocol import ModelError
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 TYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2"}
+TYPES |= {"U8": "u1", "I8": "i1", "F8_E4M3": "u1", "I32": "<i4", "I64": "<i8"}  # of quantized checkpoints
 MOST_HEADER = 100 << 20  # bytes, as the format has it
 SCAN = 1 << 24  # numbers looked at in one go
 

@@ -88,7 +88,9 @@ def test_not_an_object(tmp_path, data):
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"model_type": "qwen2"}, "model type 'qwen2'"),
+        ({"model_type": "qwen3"}, "model type 'qwen3'"),
+        ({"model_type": "qwen2", "mask_token_id": None}, "for Qwen2 a mask token <M>"),
+        ({"model_type": "llama"}, "StableDiffcoderForCausalLM"),
         ({"model_type": None}, "model type None"),
         ({"mask_token_id": None}, "names no mask_token_id"),
         ({"mask_token_id": 100}, "mask_token_id 100"),
