@@ -12,11 +12,16 @@ SECTION = "diffill"
 
 
 def from_options(options: Any) -> tuple[Any, bool]:
-    """Settings and trust from `initializationOptions`: {settings: {…}, trusted: false} or the settings themselves."""
+    """Settings and trust from `initializationOptions`: {settings: {…}, trusted: false} or the settings themselves.
+
+    What they say of a server is for `elsewhere.py`.
+    """
     given = to_plain(options)
     if not isinstance(given, dict):
         return given, True
-    return given.get("settings", {k: v for k, v in given.items() if k != "trusted"}), given.get("trusted") is not False
+    return given.get("settings", {k: v for k, v in given.items() if k not in ("trusted", "server")}), given.get(
+        "trusted"
+    ) is not False
 
 
 def from_notification(params: types.DidChangeConfigurationParams) -> Any:

@@ -11,7 +11,7 @@ from lsprotocol import types
 from pygls.exceptions import FeatureRequestError, JsonRpcException, JsonRpcInvalidParams
 from pygls.lsp.server import LanguageServer
 
-from lsp_server import chosen, configuration, requests, suggest
+from lsp_server import chosen, configuration, elsewhere, requests, suggest
 from lsp_server.progress import LoadingBar
 from lsp_server.runtime import Runtime, State
 from lsp_server.session import NotOpen, Session
@@ -44,6 +44,7 @@ class Server(LanguageServer):
         status = Status(lambda outline: self.protocol.notify(CHANGE_STATUS, outline))
         self.session = Session(runtime, status, self.protocol.documents, self.show)
         self.suggestions = suggest.Suggestions()
+        self.problem = ""  # with how the client started us, told as soon as it listens
 
     def start(self, work: Any) -> None:
         """Run a coroutine beside the requests; it is kept until it ends."""
@@ -84,6 +85,8 @@ def initialize(ls: Server, params: types.InitializeParams) -> None:
     """Take what the client starts us with; nothing is sent before it has our answer."""
     given, ls.session.trusted = configuration.from_options(params.initialization_options)
     ls.session.start_options = given
+    ls.session.runtime.server, ls.problem = elsewhere.at_start(params.initialization_options)
+    ls.session.status.server = ls.session.runtime.address
     ls.protocol.client = params.client_info.name.lower() if params.client_info else ""
 
 
@@ -92,6 +95,8 @@ async def initialized(ls: Server, params: types.InitializedParams) -> None:
     """Ask for settings and for news of them, and load meanwhile what the first suggestion will need."""
     ls.start(asyncio.to_thread(suggest.load_parsers))
     take_settings(ls, ls.session.start_options)
+    if ls.problem:
+        ls.session.tell_once(ls.problem)
     await refresh_settings(ls)
     ls.session.ready.set()
     with contextlib.suppress(JsonRpcException):
@@ -216,6 +221,12 @@ async def propose(ls: Server, params: Any) -> dict[str, Any]:
     """Work out what a command would do, for an editor that shows it first."""
     uri = params.get("uri") if isinstance(params, dict) else None
     return await answered(ls, chosen.proposed(ls.session, params, ls.tell_progress), uri)
+
+
+@server.feature("diffill/connect")
+async def connect(ls: Server, params: Any) -> dict[str, Any]:
+    """Ask a server elsewhere instead of this machine's daemon, or the other way round."""
+    return await answered(ls, elsewhere.connect(ls.session, params))
 
 
 @server.feature("diffill/pauseFiles")

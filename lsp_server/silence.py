@@ -14,6 +14,7 @@ REASONS = {
     "loading": "the model is being loaded",
     "no_model": "there is no model to ask",
     "runtime_down": "the model process does not answer",
+    "busy": "the model has too much to do",
     "deadline": "the model did not finish in the time it was given",
     "superseded": "a newer request took this one's place",
     "filtered": "the suggestion repeated or broke what is there",

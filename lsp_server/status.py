@@ -26,6 +26,7 @@ class Status:
     tell: Callable[[dict[str, Any]], None]
     state: Literal["idle", "loading", "working", "paused", "down"] = "idle"
     model: str | None = None
+    server: str | None = None  # the address that is asked instead of this machine's daemon
     latency_ms: float | None = None  # of the last answer, request to reply, debounce not counted
     silence: Silence | None = None  # why the last request was answered with nothing
     silent: str | None = None  # the file that was about, by its URI
@@ -43,7 +44,13 @@ class Status:
             "message": self.silence.sentence(),
             "uri": self.silent,
         }
-        return {"state": self.state, "model": self.model, "lastLatencyMs": self.latency_ms, "lastSilence": silence}
+        return {
+            "state": self.state,
+            "model": self.model,
+            "server": self.server,
+            "lastLatencyMs": self.latency_ms,
+            "lastSilence": silence,
+        }
 
     def change(self, **changes: Any) -> None:
         """Set fields, and tell the editor if that made a difference."""
