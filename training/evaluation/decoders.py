@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -41,7 +41,8 @@ class Written:
     """What was written for a problem, in how many tokens, steps and milliseconds.
 
     `order` are the positions of the tokens written (from 0) as they were revealed, `steps` how many steps revealed any;
-    fewer steps than positions mean that some revealed several at once.
+    fewer steps than positions mean that some revealed several at once. `pieces` are the texts of all positions,
+    `revealed` the steps (from 1) of the positions, where the decoder knows them.
     """
 
     text: str
@@ -49,6 +50,8 @@ class Written:
     ms: float
     order: list[int]
     steps: int
+    pieces: list[str] | None = None
+    revealed: list[int] = field(default_factory=list)
 
 
 class Decoder(Protocol):
@@ -158,14 +161,19 @@ class Whole:
             generator=torch.Generator().manual_seed(seed_of(seed)),
         )
         ms = 1000 * (time.perf_counter() - began) / len(problems)
-        orders = decoding_orders(ids_BL.cpu(), [step.cpu() for step in made.history or ()], self.facts.mask_id)
+        history = [step.cpu() for step in made.history or ()]
+        orders = decoding_orders(ids_BL.cpu(), history, self.facts.mask_id)
+        masked_SBL = torch.stack([step == self.facts.mask_id for step in history])
         written = []
-        for row, (start, end), order, problem in zip(made.sequences.cpu(), spans, orders, problems, strict=True):
-            ids = row[start:end].tolist()
+        for n, ((start, end), order, problem) in enumerate(zip(spans, orders, problems, strict=True)):
+            ids = made.sequences[n, start:end].tolist()
+            pieces = [self.tokenizer.decode_bytes([i]).decode("utf-8", "replace") for i in ids]
+            revealed = (masked_SBL[:, n, start:end].sum(dim=0) + 1).tolist()
             if problem.shape != "infill":
                 ids = ids[: next((at for at, i in enumerate(ids) if i in self.stops), len(ids))]
             text = self.tokenizer.decode_bytes(ids).decode("utf-8", "replace")
-            written.append(Written(text, len(ids), ms, [at - start for at in order.positions], order.steps))
+            positions = [at - start for at in order.positions]
+            written.append(Written(text, len(ids), ms, positions, order.steps, pieces, revealed))
         return written
 
 

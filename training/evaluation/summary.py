@@ -116,7 +116,8 @@ def orders(groups: Mapping[str, Sequence[Row]]) -> dict[str, Any]:
             values = [value for one in every if (value := one[name][k]) is not None]
             if values:
                 sd = statistics.stdev(values) if len(values) > 1 else 0.0
-                found.setdefault(name, {})[str(k)] = {"mean": statistics.fmean(values), "sd": sd}
+                share = len(values) / len(samples)  # of samples long enough for this k
+                found.setdefault(name, {})[str(k)] = {"mean": statistics.fmean(values), "sd": sd, "share": share}
     positions, steps = sum(len(row["order"]) for row in samples), sum(row["steps"] for row in samples)
     known = by_problem(samples).values()
     spread = [d for group in known if (d := order_distance([row["order"] for row in group])) is not None]
