@@ -278,9 +278,7 @@ def test_a_row_draws_the_same_masks_in_any_batch():
 def variances(model, kind, draws, ids_BL, completion_BL, t):
     """The variance of the estimate of each token, over draws of masks: its mean over tokens."""
     with torch.no_grad():
-        found = [
-            log_probs(model, ids_BL, completion_BL, Draw(draw, t), 63, kind=kind)[completion_BL] for draw in draws
-        ]
+        found = [log_probs(model, ids_BL, completion_BL, Draw(draw, t), 63, kind=kind)[completion_BL] for draw in draws]
     return float(torch.stack(found).var(0).mean()), torch.stack(found).mean(0)
 
 
