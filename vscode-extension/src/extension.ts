@@ -14,6 +14,7 @@ import { FILL_HOLES, isTask } from "./pure/proposal";
 import { NEEDS_RESTART } from "./pure/settings";
 import { messageOf } from "./pure/values";
 import { registerRegenerate, runTask } from "./regenerate";
+import { connectToServer, follow, KEPT, useThisMachine } from "./remote";
 import { Server } from "./server";
 import { showStatus } from "./status";
 import { openSample, openWalkthrough } from "./walkthrough";
@@ -59,6 +60,8 @@ export function activate(context: vscode.ExtensionContext): void {
       confidence.toggle();
     },
     selectModel: () => selectModel(context, running),
+    connect: () => connectToServer(context, running),
+    disconnect: () => useThisMachine(context, running),
     doctor: () => copyReport(context, running),
     install: () => running.installByHand(),
     menu: () => showMenu(running, paused),
@@ -82,6 +85,15 @@ export function activate(context: vscode.ExtensionContext): void {
       }
     }),
     vscode.workspace.onDidGrantWorkspaceTrust(() => void running.restartByHand()),
+  );
+  context.subscriptions.push(
+    context.secrets.onDidChange(({ key }) => {
+      if (key === KEPT) {
+        follow(context, running).catch((error: unknown) => {
+          log.own.warn(messageOf(error));
+        });
+      }
+    }),
   );
   void running.restart();
 }

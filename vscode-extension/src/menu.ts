@@ -2,6 +2,7 @@
 import * as vscode from "vscode";
 import { COMMAND } from "./ids";
 import type { PausedFiles } from "./pause";
+import { hostOf } from "./pure/remote";
 import { counted, type Counters } from "./pure/wording";
 import type { Server } from "./server";
 
@@ -20,7 +21,8 @@ export async function showMenu(server: Server, paused: PausedFiles): Promise<voi
     ...(document ? hereItems(document, paused.where(document), item) : []),
     ...(running ? [item("$(sparkle) Regenerate…", "regenerate"), item("$(symbol-snippet) Fill holes", "fillHoles")] : []),
     item("$(symbol-color) Toggle confidence view", "toggleConfidence"),
-    item("$(package) Select model…", "selectModel"),
+    ...(server.status?.server ? [] : [item("$(package) Select model…", "selectModel")]),
+    ...(running ? [serverItem(server, item)] : []),
     item("$(output) Show log", "showLog"),
     item("$(debug-restart) Restart", "restart"),
     item("$(pulse) Copy doctor report", "doctor"),
@@ -35,6 +37,13 @@ export async function showMenu(server: Server, paused: PausedFiles): Promise<voi
   if (picked?.command !== undefined) {
     await vscode.commands.executeCommand(COMMAND + picked.command);
   }
+}
+
+function serverItem(server: Server, item: (label: string, command: string, description?: string) => Item): Item {
+  const address = server.status?.server;
+  return address
+    ? item("$(device-desktop) Use this machine's model", "disconnect", `instead of ${hostOf(address)}`)
+    : item("$(cloud) Connect to a server…", "connect");
 }
 
 function hereItems(

@@ -15,11 +15,13 @@ import { RUNNING, SECTION } from "./ids";
 import { install } from "./install";
 import type { Log } from "./log";
 import { Crashes } from "./pure/crashes";
+import type { Remote } from "./pure/remote";
 import { Coalesced } from "./pure/restart";
 import { command } from "./pure/settings";
 import { messageOf } from "./pure/values";
 import type { Phase, ServerStatus } from "./pure/wording";
 import { findPython } from "./python";
+import { chosenRemote } from "./remote";
 
 const STOP_MS = 3000;
 const SETTLE_MS = 500; // until the end of a process is known
@@ -46,6 +48,7 @@ export class Server implements vscode.Disposable {
   problem: string | undefined;
   status: ServerStatus | undefined;
   python: string | undefined;
+  remote: Remote | undefined; // asked instead of this machine's model
   middleware: Middleware = {};
 
   private client: LanguageClient | undefined;
@@ -140,6 +143,7 @@ export class Server implements vscode.Disposable {
       return;
     }
     const [program, ...args] = words;
+    this.remote = await chosenRemote(this.context);
     const client = this.makeClient(program ?? "", args);
     this.client = client;
     const before = this.deaths;
@@ -212,7 +216,7 @@ export class Server implements vscode.Disposable {
       documentSelector: [{ scheme: "file" }, { scheme: "untitled" }],
       outputChannel: this.log.server,
       revealOutputChannelOn: RevealOutputChannelOn.Never,
-      initializationOptions: { trusted: vscode.workspace.isTrusted },
+      initializationOptions: { trusted: vscode.workspace.isTrusted, ...(this.remote && { server: this.remote }) },
       middleware: this.middleware,
       errorHandler: {
         error: () => ({ action: ErrorAction.Continue, handled: true }),

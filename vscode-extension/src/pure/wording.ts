@@ -1,4 +1,5 @@
 /** What the status says, in words: no state is told by a colour or an icon alone. */
+import { hostOf } from "./remote";
 
 export interface Silence {
   reason: string;
@@ -11,6 +12,8 @@ export type ServerState = "idle" | "loading" | "working" | "paused" | "down";
 export interface ServerStatus {
   state: ServerState;
   model: string | null;
+  /** The address that is asked instead of this machine's model. */
+  server?: string | null;
   lastLatencyMs: number | null;
   lastSilence: Silence | null;
 }
@@ -52,6 +55,9 @@ export function view(now: Situation): View {
   const { server } = now;
   if (now.phase === "running" && server) {
     lines.push(`Model: ${server.model ?? "none yet"}`);
+    if (server.server) {
+      lines.push(`Server: ${hostOf(server.server)}`);
+    }
     if (server.lastLatencyMs !== null) {
       lines.push(`Last answer: ${latency(server.lastLatencyMs)}`);
     }
@@ -92,7 +98,7 @@ function stateOf(now: Situation): Omit<View, "lines"> {
   if (server?.state === "down") {
     const silence = server.lastSilence;
     const why = silence && ["runtime_down", "no_model"].includes(silence.reason) ? silence.message : undefined;
-    return make("error", "error", "error", why ?? "The model process does not answer");
+    return make("error", "error", "error", why ?? (server.server ? "The server does not answer" : "The model process does not answer"));
   }
   if (server?.state === "loading") {
     return make("loading", "loading~spin", "information", "The model is being loaded", true);
@@ -101,7 +107,8 @@ function stateOf(now: Situation): Omit<View, "lines"> {
   if (silence && OFF_HERE.has(silence.reason)) {
     return make("off here", "circle-slash", "information", `Off in this file: ${silence.message}`);
   }
-  return make("ready", "sparkle", "information", "Ready", server?.state === "working");
+  const where = server?.server ? `Ready: ${hostOf(server.server)} is asked` : "Ready";
+  return make("ready", server?.server ? "cloud" : "sparkle", "information", where, server?.state === "working");
 }
 
 function make(
@@ -134,7 +141,8 @@ export function detailOf(now: Situation): string {
 }
 
 function modelAndTime(server: ServerStatus | undefined): string {
-  const parts = [server?.model, server?.lastLatencyMs == null ? null : latency(server.lastLatencyMs)];
+  const where = server?.server ? hostOf(server.server) : null;
+  const parts = [where, server?.model, server?.lastLatencyMs == null ? null : latency(server.lastLatencyMs)];
   return parts.filter((part) => part != null).map((part) => `${part} · `).join("");
 }
 
