@@ -50,7 +50,7 @@ def decoding(trace: Mapping[str, Any], prefix: str, suffix: str) -> str:
         shown = html.escape(piece).replace("\n", "⏎\n")
         spans.append(f'<span style="background:{colour}" title="step {step}">{shown}</span>')
     before, after = "\n".join(prefix.split("\n")[-4:]), "\n".join(suffix.split("\n")[:3])
-    return f"<pre>{html.escape(before)}{''.join(spans)}{html.escape(after)}</pre>"
+    return f"<pre>{html.escape(before)}{''.join(spans)}{html.escape(trace['behind'] + after)}</pre>"
 
 
 def ramp() -> str:

@@ -23,13 +23,14 @@ ENGINE_MASKS = 32  # of a hole whose length the engine would look for
 class Trace:
     """One decoding: the text of each position, and the step (from 1) that revealed it, [N] each.
 
-    `shown`: how many positions the answer has before it ends.
+    `shown`: how many positions the answer has before it ends. `behind`: what comes between it and the suffix.
     """
 
     task_id: str
     pieces: list[str]
     steps: list[int]
     shown: int
+    behind: str = ""
 
 
 def first_steps(decoder: Decoder, problems: Sequence[Problem]) -> list[Row]:
@@ -94,10 +95,10 @@ def _trace_whole(problem: Problem, written: Written) -> Trace:
 
 
 def _trace_engine(decoder: Filling, problem: Problem, temperature: float) -> Trace:
-    request, _ = decoder.request(problem, temperature, seed_of("trace"))
+    request, behind = decoder.request(problem, temperature, seed_of("trace"))
     fill = decoder.engine.fill(request).holes[0]
     pieces = [fill.text[token.start : token.end] for token in fill.tokens]
-    return Trace(problem.id, pieces, [token.step for token in fill.tokens], len(pieces))
+    return Trace(problem.id, pieces, [token.step for token in fill.tokens], len(pieces), behind)
 
 
 def kept(path: Path, made: Any) -> list[Row]:

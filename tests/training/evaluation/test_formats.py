@@ -48,7 +48,7 @@ def grade(problem: Problem, text: str, chat: bool = False) -> Grade:
 
 
 def test_every_benchmark_has_problems_of_our_own():
-    assert set(FILES) | {"tasks"} == set(BENCHMARKS)
+    assert set(FILES) | {"tasks", "tasks-line"} == set(BENCHMARKS)
 
 
 @needs_sandbox
@@ -171,6 +171,10 @@ def test_mined_tasks_are_problems_and_held_out_ones_come_first(tmp_path):
     assert (problem.id, problem.shape, problem.gold) == ("n", "infill", task["body"])
     path.write_text(json.dumps(task) + "\n")
     assert [problem.id for problem in read_problems(find_benchmark("tasks"), path)] == ["m.double"]
+    (line,) = read_problems(find_benchmark("tasks-line"), path)
+    assert line.gold in task["body"].split("\n")
+    assert line.prompt + line.gold + line.suffix == problem.prompt + problem.gold + problem.suffix
+    assert line.max_lines == 1
 
 
 @pytest.mark.parametrize(

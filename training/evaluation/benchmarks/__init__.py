@@ -53,6 +53,7 @@ BENCHMARKS = {
         Benchmark("bigcodebench-instruct", bigcodebench.read_instruct, bigcodebench.FIELDS, _BIGCODE),
         Benchmark("bigcodebench-instruct-hard", bigcodebench.read_instruct, bigcodebench.FIELDS, _BIGCODE_HARD),
         Benchmark("tasks", mined.read, mined.FIELDS),
+        Benchmark("tasks-line", mined.read_line, mined.FIELDS),
     )
 }
 

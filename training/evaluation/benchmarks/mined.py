@@ -1,10 +1,12 @@
-"""Tasks that `diffill train tasks` mined: the body of a function is the hole, hidden doctests or pytest tests grade it.
+"""Tasks that `diffill train tasks` mined: a function's body, or one line of it, is the hole; hidden tests grade it.
 
 Where packages are held out from training, only their tasks are problems.
 """
 
 from __future__ import annotations
 
+import hashlib
+from dataclasses import replace
 from pathlib import Path
 
 from model_runtime.protocol import RequestError
@@ -35,3 +37,15 @@ def read(record: Record, where: str) -> Problem:
         entry_point=text_field(record, "function", where),
         facts={"split": text_field(record, "split", where), "package": str(record.get("package", ""))},
     )
+
+
+def read_line(record: Record, where: str) -> Problem:
+    """A task of which one line is the hole: a line with code, drawn by the task's id."""
+    whole = read(record, where)
+    lines = (whole.gold or "").split("\n")
+    coded = [n for n, line in enumerate(lines) if line.strip() and not line.lstrip().startswith("#")]
+    if not coded:
+        raise RequestError(f"{where}: the field body holds no line of code")
+    chosen = coded[int.from_bytes(hashlib.sha256(whole.id.encode()).digest()[:4], "big") % len(coded)]
+    before, after = "\n".join([*lines[:chosen], ""]), "\n".join(["", *lines[chosen + 1 :]])
+    return replace(whole, prompt=whole.prompt + before, gold=lines[chosen], suffix=after + whole.suffix, max_lines=1)
