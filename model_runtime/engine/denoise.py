@@ -107,11 +107,11 @@ def denoise(
     bans: Bans,
     settings: Settings,
     outcome: Outcome,
-    line_ends: Mapping[int, int],
+    line_ends: Mapping[int, bytes],
 ) -> Iterator[None]:
     """Settle the canvas in place, yielding after each step; `outcome` is kept up to date.
 
-    `line_ends` says how many newlines a token has, for those that have any.
+    `line_ends` are the tokens with newlines in them, and their bytes.
     """
     options, facts = settings.options, backend.facts
     resizing = tuple(i for i in (facts.expand_id, facts.delete_id) if i is not None)
@@ -206,10 +206,10 @@ def settle(
         cell.token, cell.confidence, cell.step = token, confidence, step
 
 
-def limit_lines(hole: Hole, max_lines: int | None, line_ends: Mapping[int, int]) -> None:
+def limit_lines(hole: Hole, max_lines: int | None, line_ends: Mapping[int, bytes]) -> None:
     """Drop what follows the last wanted line as soon as that line is settled from the left.
 
-    The token with that line's end stays: others than a newline's own have text before it. `hole_fill` cuts the rest.
+    Of the token that ends it, what stands before the line's end is kept; `hole_fill` cuts the rest.
     """
     if max_lines is None:
         return
@@ -217,9 +217,11 @@ def limit_lines(hole: Hole, max_lines: int | None, line_ends: Mapping[int, int])
     for n, cell in enumerate(hole.cells):
         if cell.token is None:
             return
-        lines += line_ends.get(cell.token, 0)
+        data = line_ends.get(cell.token, b"")
+        lines += data.count(b"\n")
         if lines >= max_lines:
-            if n + 1 < len(hole.cells):  # their cells go too: what the text ends with now repeats nothing
+            kept = n if data.startswith(b"\n") else n + 1
+            if kept < len(hole.cells):  # their cells go too: what the text ends with now repeats nothing
                 hole.tail = b""
-            del hole.cells[n + 1 :]
+            del hole.cells[kept:]
             return

@@ -32,8 +32,8 @@ class TextTokenizer:
 
     `token_bytes[i]` is what token i stands for, empty for special tokens. `size` is the number of ids that have a
     meaning; a model's vocabulary may be larger. `control_ids` are added tokens like <|fim_prefix|>, which are text
-    where they stand in a document and are never to be written. `line_ends` has the tokens with newlines in them,
-    and how many; Qwen2 has tokens like "):\\n". Text is not normalised, even if the tokenizer's file asks for it
+    where they stand in a document and are never to be written. `line_ends` has the tokens with newlines in them
+    and their bytes; Qwen2 has tokens like "):\\n". Text is not normalised, even if the tokenizer's file asks for it
     (Qwen2's for NFC): offsets count in the text as it is, and what is around a hole must come back as it was.
     """
 
@@ -65,7 +65,7 @@ class TextTokenizer:
         self.newline_id = self._tokenizer.token_to_id("Ċ")  # the byte 10 of the alphabet
         if self.newline_id is None or self.decode_bytes(self.encode("x")) != b"x":
             raise ModelError(f"the tokenizer {path} is no byte-level BPE, the only kind that is supported")
-        self.line_ends = {i: n for i in self.text_ids if (n := self.token_bytes[i].count(b"\n"))}
+        self.line_ends = {i: self.token_bytes[i] for i in self.text_ids if b"\n" in self.token_bytes[i]}
         # how text is cut at its usual edges decides which edges of a hole need healing
         self.joins_line_ends = len(self.encode("x):\n")) < len(self.encode("x):")) + 1
         self.joins_blanks = any(
