@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 
-.PHONY: demo test check editors check-extension vsix vsix-light e2e e2e-repeat e2e-tools bench-vscode pictures format bench bench-lsp soak corpus corpus-archive embedded pipeline evaluate clean
+.PHONY: demo test check editors check-extension vsix vsix-light e2e e2e-repeat e2e-tools bench-vscode pictures format bench bench-lsp soak load corpus corpus-archive embedded pipeline evaluate clean
 
 demo: .venv/light
 	$(BIN)/diffill fill examples/inventory.py
@@ -32,6 +32,10 @@ bench: .venv/dev
 # Load and endurance of the daemon; not part of the tests.
 soak: .venv/dev
 	$(BIN)/python tests/soak/soak.py
+
+# One to thirty-two people who write at once, against a server for a team.
+load: .venv/dev
+	$(BIN)/python benchmarks/load.py
 
 bench-lsp: .venv/dev
 	$(BIN)/python benchmarks/lsp.py
