@@ -37,6 +37,7 @@ examples:
   diffill rewrite app.py --function Shape.area --strength 0.3
                                                       only the 30 % of its tokens that the model likes least
   diffill rewrite app.py --lines 20:24 --alternatives 3 --seed 7
+  diffill rewrite app.py --function area --model dream-coder-7b-instruct --instruction "use math.pi"
   diffill rewrite - --function f --language go --stdout < f.go
 
 exit codes: 0 rewritten, 1 nothing to offer, 2 bad use, 130 interrupted (the best so far is shown, never written)
@@ -63,6 +64,9 @@ def make_parser() -> Parser:
         metavar="S",
         default=1.0,
         help="the share of tokens that may change, above 0; the likeliest stay (default: 1, all may)",
+    )
+    group.add_argument(
+        "--instruction", metavar="TEXT", help="what to do, in words, for a model that follows instructions"
     )
     add_sampling_options(parser)
     add_output_options(parser)
@@ -97,7 +101,11 @@ def make_request(args: argparse.Namespace, source: Source) -> RewriteRequest | F
     else:
         lines = split_lines(source.text)
         span = line_range(lines, *parse_pair(only(args.lines, "--lines"), "--lines", "A:B"))
-    return RewriteRequest(text=source.text, range=span, strength=args.strength, **options)
+    if args.instruction is not None and not args.instruction.strip():
+        raise RequestError("--instruction is empty; say what to do")
+    if args.instruction is not None and args.strength != 1.0:
+        raise RequestError("--strength and --instruction do not go together: an answer is written whole")
+    return RewriteRequest(text=source.text, range=span, strength=args.strength, instruction=args.instruction, **options)
 
 
 def only(given: list[str], option: str) -> str:

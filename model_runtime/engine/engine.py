@@ -40,6 +40,7 @@ from model_runtime.protocol import (
     Frame,
     ModelError,
     Options,
+    RequestError,
     RewriteRequest,
 )
 
@@ -113,6 +114,15 @@ class Engine:
         """
         start = time.perf_counter()
         request.check()
+        if isinstance(request, RewriteRequest) and request.instruction is not None:
+            from model_runtime.engine.instruct import follow
+
+            yield from follow(self.backend, self.tokenizer, self.bans, request, cancel, self._load_ms)
+            return
+        if self.facts.block_length is not None:
+            raise RequestError(
+                f"{self.facts.name} completes prompts and cannot fill holes: it sees no text behind them"
+            )
         starts: list[int] | None = None
         if isinstance(request, RewriteRequest):
             holes, starts = parts_to_rewrite(self.backend, self.tokenizer, self.bans, request, self.kept)

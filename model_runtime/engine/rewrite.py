@@ -17,15 +17,13 @@ from model_runtime.engine.canvas import Cell, build_canvas, decode_tokens
 from model_runtime.engine.denoise import Bans
 from model_runtime.engine.kept import KeptContext
 from model_runtime.models.tokenizer import TextTokenizer
-from model_runtime.protocol import RequestError, RewriteRequest, Span
+from model_runtime.protocol import RewriteRequest, Span
 
 
 def parts_to_rewrite(
     backend: Backend, tokenizer: TextTokenizer, bans: Bans, request: RewriteRequest, kept: KeptContext | None = None
 ) -> tuple[list[Span], list[int]]:
     """The holes (character ranges, sorted and disjoint) that a rewrite opens, and how many tokens stand in each."""
-    if request.instruction is not None:
-        raise RequestError(f"{backend.facts.name} takes no instruction")
     start, end = request.range
     plain, origin = plain_text(request.text[start:end], start)
     tokens = tokenizer.encode(plain)

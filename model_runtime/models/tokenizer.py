@@ -62,6 +62,7 @@ class TextTokenizer:
             if self.token_bytes[i]:
                 self.text_ids.append(i)
         self.text_ids.sort()
+        self.control_ids.sort()
         self.newline_id = self._tokenizer.token_to_id("Ċ")  # the byte 10 of the alphabet
         if self.newline_id is None or self.decode_bytes(self.encode("x")) != b"x":
             raise ModelError(f"the tokenizer {path} is no byte-level BPE, the only kind that is supported")

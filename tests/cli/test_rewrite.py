@@ -222,3 +222,19 @@ def test_what_lies_outside_the_lines_stays_byte_for_byte(run_rewrite, engine, tm
         assert (code, path.read_bytes()) == (2, (start + old + rest).encode())
     else:
         assert (code, path.read_bytes()) == (0, (start + text + rest).encode()), err
+
+
+def test_an_instruction_is_passed_on(run_rewrite, engine, tmp_path):
+    (tmp_path / "a.py").write_text("x = 1\ny = 2\n")
+    code, out, _ = run_rewrite(tmp_path / "a.py", "--lines", "1:1", "--instruction", "name it z", "--stdout")
+    assert code == 0
+    assert engine.requests[0].instruction == "name it z"
+    assert engine.requests[0].strength == 1.0
+
+
+def test_an_instruction_says_something_and_has_no_strength(run_rewrite, tmp_path):
+    (tmp_path / "a.py").write_text("x = 1\n")
+    code, _, err = run_rewrite(tmp_path / "a.py", "--lines", "1:1", "--instruction", " ")
+    assert (code, "--instruction is empty" in err) == (2, True)
+    code, _, err = run_rewrite(tmp_path / "a.py", "--lines", "1:1", "--instruction", "x", "--strength", "0.5")
+    assert (code, "do not go together" in err) == (2, True)
