@@ -57,8 +57,9 @@ def run_convert(args: argparse.Namespace) -> dict[str, Any]:
 def converted(one: dict[str, Any]) -> str:
     """What a person is told."""
     size = readable(sum(one["files"].values()))
+    path = one["model"] if "/" in one["model"] else f"./{one['model']}"
     made = f"{one['model']}: {size}, {one['quantize']}, in {one['seconds']} s"
-    return f"{made}\ntry: diffill fill FILE --model ./{one['model']}"
+    return f"{made}\ntry: diffill fill FILE --model {path}"
 
 
 class Bar:

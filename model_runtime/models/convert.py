@@ -10,18 +10,26 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from model_runtime.models.families import read_facts
+from model_runtime.models.checking import check_weights, told_config
+from model_runtime.models.families import FAMILIES, names_of, read_config
+from model_runtime.models.layouts import renamed
+from model_runtime.models.qwen_files import has_qwen_files
 from model_runtime.protocol import ModelError, RequestError
 
 GRAPH, DATA = "model.onnx", "model.onnx.data"
 INLINE = 64 << 20  # bytes: up to here the numbers stand in the graph's own file; ONNX allows 2 GB
-BESIDE = ("tokenizer.json", "tokenizer_config.json", "LICENSE", "LICENSE.txt", "expert.npz", "MODEL_CARD.md")
+BESIDE = (
+    *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json"),
+    *("merges.txt", "generation_config.json", "LICENSE", "LICENSE.txt", "MODEL_CARD.md", "README.md", "expert.npz"),
+)
+NUMBERS = ("F64", "F32", "F16", "BF16")
 SPARE = 32 << 20  # bytes that must stay free on the disk
 
 Progress = Callable[[str, int, int], None]  # what is being written, numbers done, numbers in all
@@ -32,7 +40,7 @@ def convert(source: Path, out: Path, quantize: str = "int8", progress: Progress 
 
     `quantize` is int8, int8-rows, int4 or none (float32): see numbers.py.
     """
-    read_facts(source)  # what is wrong with the folder comes before what is not installed
+    check_weights(source)  # what is wrong with the folder comes before what is not installed
     try:
         import onnx  # noqa: F401
     except ImportError as error:
@@ -42,11 +50,15 @@ def convert(source: Path, out: Path, quantize: str = "int8", progress: Progress 
 
     if quantize not in BITS:
         raise RequestError(f"quantize is {', '.join(BITS)}, not {quantize!r}")
-    if not (source / "tokenizer.json").is_file():
+    if not (source / "tokenizer.json").is_file() and not has_qwen_files(source):
         raise ModelError(f"{source} has no tokenizer.json, without which the model cannot be run")
     if out.exists():
         raise RequestError(f"{out} exists: give a new folder")
-    weights, config = Weights(source), read_config(source)
+    config, layout = told_config(source)
+    weights = Weights(source)
+    if any(stored.kind not in NUMBERS for stored in weights.tensors.values()):
+        raise ModelError(f"{source} holds weights that are quantized already: convert the checkpoint they came from")
+    weights.tensors = {renamed(name, layout): stored for name, stored in weights.tensors.items()}
     total = sum(size_of(stored.shape) for stored in weights.tensors.values())
     check_room(out, total, BITS[quantize])
     try:
@@ -56,10 +68,10 @@ def convert(source: Path, out: Path, quantize: str = "int8", progress: Progress 
         raise cannot_write(out, error) from error
     try:
         write_graph(config, weights, fresh, quantize, lambda name, done: progress and progress(name, done, total))
-        for name in ("config.json", *BESIDE):
+        for name in BESIDE:
             if (source / name).is_file():
                 shutil.copyfile(source / name, fresh / name)
-        name_model(fresh, source)
+        keep_family(fresh, source)
         write_sums(fresh)
         fresh.chmod(0o755)
         fresh.rename(out)
@@ -68,11 +80,6 @@ def convert(source: Path, out: Path, quantize: str = "int8", progress: Progress 
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
     return out
-
-
-def read_config(source: Path) -> dict[str, Any]:
-    """config.json, which `read_facts` has checked."""
-    return json.loads((source / "config.json").read_text(encoding="utf-8"))
 
 
 def size_of(shape: tuple[int, ...]) -> int:
@@ -127,10 +134,12 @@ def write_graph(
     (folder / GRAPH).write_bytes(model.SerializeToString())
 
 
-def name_model(fresh: Path, source: Path) -> None:
-    """Let the folder keep the name that its checkpoint goes by."""
-    config = read_config(fresh)
-    config["diffill"] = {"name": source.resolve().name, **config.get("diffill", {})}
+def keep_family(fresh: Path, source: Path) -> None:
+    """Note in config.json what the checkpoint goes by, where its family is known by that alone."""
+    config = read_config(source)
+    known = [name for name in names_of(source, config) if any(re.search(one.named, name) for one in FAMILIES)]
+    if known:
+        config["_name_or_path"] = known[0]
     (fresh / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 

@@ -91,7 +91,8 @@ def window_graph(config: dict[str, Any], store: Store) -> onnx.GraphProto:
     head_width, inner, vocabulary = width // heads, config["intermediate_size"], config["vocab_size"]
     epsilon = float(config.get("rms_norm_eps", 1e-6))
     biased = config.get("qkv_bias", True)
-    where = placed(graph, head_width, float(config.get("rope_theta", 1_000_000.0)), heads // kv_heads)
+    theta, block_length = float(config.get("rope_theta", 1_000_000.0)), config.get("block_length")
+    where = placed(graph, head_width, theta, heads // kv_heads, block_length)
     x = store.table(graph, "model.embed_tokens.weight", "ids", vocabulary, width)
     scale = store.vector("model.layers.0.input_layernorm.weight", width)
     normed = graph.op("SimplifiedLayerNormalization", x, scale, axis=-1, epsilon=epsilon, stash_type=1)
@@ -142,7 +143,7 @@ class Placed:
     batch: str  # [B, 1, 1, 1], as a shape
 
 
-def placed(graph: Graph, head_width: int, theta: float, group: int) -> Placed:
+def placed(graph: Graph, head_width: int, theta: float, group: int, block_length: int | None) -> Placed:
     """Nodes for mask and rotary embedding, from segments and positions."""
     out, zero = Placed(), graph.constant(0)
     all_segments = graph.op("Concat", "past_segments", "segments", axis=1)
@@ -152,6 +153,10 @@ def placed(graph: Graph, head_width: int, theta: float, group: int) -> Placed:
     same = graph.op("Equal", graph.unsqueeze("segments", 2), graph.unsqueeze(all_segments, 1))
     earlier = graph.op("LessOrEqual", graph.unsqueeze(all_positions, 1), graph.unsqueeze("positions", 2))
     visible = graph.op("Or", graph.op("And", hole, present), graph.op("And", same, earlier))
+    if block_length is not None:  # a row sees its own block of positions, and those before it
+        theirs, own = (graph.op("Div", at, graph.constant(block_length)) for at in (all_positions, "positions"))
+        ordered = graph.op("LessOrEqual", graph.unsqueeze(theirs, 1), graph.unsqueeze(own, 2))
+        visible = graph.op("And", visible, ordered)
     mask_BWT = graph.op("Where", visible, graph.constant(0.0, np.float32), graph.constant(FLOOR, np.float32))
 
     def of_groups(mask: str) -> str:
