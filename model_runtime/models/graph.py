@@ -64,7 +64,7 @@ class Graph:
 
     def constant(self, value: Any, kind: type = np.int64) -> str:
         """An initializer of numbers; the same numbers are kept once."""
-        array = np.asarray(value, kind)
+        array: np.ndarray = np.asarray(value, kind)
         key = (array.tobytes(), array.shape, array.dtype.str)
         if key not in self._constants:
             self._constants[key] = f"constant_{len(self._constants)}"

@@ -1,12 +1,13 @@
 """Where the numbers of an ONNX graph are written: matrices in 8 or 4 bits or float32, in a file beside the graph.
 
 - int8, int4: blocks of 32 along the input, each with its own scale; activations likewise, inside the kernel.
-- int8-rows: a scale for each output and one for each row of activations (SmoothQuant's W8A8 without its smoothing, arXiv
-  2211.10438), for processors that multiply bytes (VNNI). Twice as fast, and less exact.
+- int8-rows: a scale for each output and one for each row of activations (W8A8 as in SmoothQuant, arXiv 2211.10438,
+  without its smoothing), for processors that multiply bytes (VNNI). Twice as fast, and less exact.
 
-In all of them a row does not depend on which rows are computed beside it (quantize.py). Each matrix is read, quantized and written before the next one is looked at, so the
-largest tensor of a checkpoint decides how much memory a conversion takes. The embedding, of which a step reads a few
-rows, is kept in float16 (exact for bfloat16 weights of ordinary size); norms and biases in float32.
+In all of them a row does not depend on which rows are computed beside it (quantize.py). Each matrix is read, quantized
+and written before the next one is looked at, so the largest tensor of a checkpoint decides how much memory a conversion
+takes. The embedding, of which a step reads a few rows, is kept in float16 (exact for bfloat16 weights of ordinary
+size); norms and biases in float32.
 """
 
 from __future__ import annotations

@@ -208,7 +208,7 @@ def test_an_unknown_precision(spoilt):
 
 
 def test_a_disk_without_room_is_seen_before_anything_is_written(spoilt, monkeypatch):
-    usage = namedtuple("usage", "total used free")  # noqa: PYI024
+    usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(converting.shutil, "disk_usage", lambda _: usage(1, 1, 1000))
     assert "GB of disk" in spoilt[1]()
 
