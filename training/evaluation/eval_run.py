@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import copy
+import functools
 import hashlib
 from datetime import date
 from pathlib import Path
@@ -212,10 +214,16 @@ def decide(options: argparse.Namespace, folder: Path, problems: list[Problem]) -
 
 
 def load(kind: str, folder: Path, sampling: Sampling, options: argparse.Namespace) -> Decoder:
-    """The decoder with its model loaded."""
-    if kind == "engine":
-        return Filling(folder, sampling)
-    return Whole(folder, sampling, options.device, options.dtype)
+    """The decoder with its model loaded; the last model stays loaded, for a report asks for it again and again."""
+    decoder = copy.copy(loaded(kind, folder, options.device, options.dtype))
+    decoder.sampling = sampling
+    return decoder
+
+
+@functools.lru_cache(maxsize=1)
+def loaded(kind: str, folder: Path, device: str | None, dtype: str) -> Whole | Filling:
+    """A decoder that samples somehow."""
+    return Filling(folder, Sampling()) if kind == "engine" else Whole(folder, Sampling(), device, dtype)
 
 
 def short_problems(problems: list[Problem], decoder: Decoder, most: int) -> list[Problem]:

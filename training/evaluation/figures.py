@@ -13,6 +13,7 @@ from training.evaluation.summary import KS
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#555555", "#E69F00")  # Okabe and Ito
 PANELS = 3  # decodings shown of each model
+FLAT = 5.0  # per cent: an axis that shows nothing but zeros goes up to here
 MOST = 0.5  # of the samples have to be long enough for a k that is drawn
 Row = Mapping[str, Any]
 
@@ -110,8 +111,7 @@ def draw_sweep(models: Mapping[str, Mapping[str, Row]], path: Path) -> None:
             *pairs(found, lambda row: row.get("order_distance")), "-o", color=colour, ms=4, label=f"{label}: orders"
         )
         right.plot(*pairs(found, lambda row: row.get("distinct")), ":^", color=colour, ms=4, label=f"{label}: texts")
-    left.set(title="passed", xlabel="temperature", ylabel="%")
-    left.set_ylim(bottom=0)
+    left.set(title="passed", xlabel="temperature", ylabel="%", ylim=(0, max(FLAT, left.get_ylim()[1])))
     middle.set(title="AR-ness", xlabel="temperature", ylim=(0, 1.02))
     right.set(title="diversity of samples", xlabel="temperature", ylim=(0, 1.02))
     legends(left, middle, right)
@@ -129,8 +129,7 @@ def draw_steps(models: Mapping[str, Mapping[int, Row]], path: Path) -> None:
                 means = [100 * found[count][name]["mean"] for count in steps]
                 left.plot(steps, means, style, color=colour, ms=4, label=f"{label}: {name.replace('pass@1', 'passed')}")
         right.plot(steps, [found[count]["ms_median"] for count in steps], "-o", color=colour, ms=4, label=label)
-    left.set(title="quality", xlabel="steps", ylabel="% of samples")
-    left.set_ylim(bottom=0)
+    left.set(title="quality", xlabel="steps", ylabel="% of samples", ylim=(0, max(FLAT, left.get_ylim()[1])))
     right.set(title="time of a sample (ms, median)", xlabel="steps")
     right.set_ylim(bottom=0)
     every = sorted({count for found in models.values() for count in found})

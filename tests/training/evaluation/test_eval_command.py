@@ -11,17 +11,14 @@ import pytest
 pytest.importorskip("torch")
 pytest.importorskip("accelerate")
 
-import torch
-from tokenizers import Tokenizer
+
+from random_model import make_model
 
 from model_runtime.cli import main
-from training.corpus.tokenizer import train_tokenizer
 from training.evaluation import eval_run
 from training.evaluation.benchmarks import find_benchmark, read_problems
 from training.evaluation.decoders import Sampling, Whole
-from training.models import Files, adapt_vocabulary, new_model, write_model
 from training.rewards import sandbox
-from training.stages.recipe import Shape
 
 needs_sandbox = pytest.mark.skipif(sandbox.why_not() is not None, reason=str(sandbox.why_not()))
 OWN = Path(__file__).parents[3] / "examples/evaluation"
@@ -30,18 +27,7 @@ SHORT = ("--max-new-tokens", "6", "--steps", "6", "--limit", "2", "--workers", "
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory) -> Path:
-    """A folder with a model that has seen nothing."""
-    texts = [(OWN / "humaneval.jsonl").read_text(), (OWN / "mbpp.jsonl").read_text()] * 3
-    tokenizer: Tokenizer = train_tokenizer(texts, 340)
-    torch.manual_seed(0)
-    files = Files(tokenizer, {})
-    made = new_model(Shape(32, 32, 1, 2, 2, 1024), files)
-    adapt_vocabulary(made, files)
-    folder = tmp_path_factory.mktemp("model") / "random"
-    folder.mkdir()
-    write_model(folder, made, made.state_dict(), files, False, torch.float32)
-    (folder / "chat_template.jinja").write_text("{{ messages }}")
-    return folder
+    return make_model(tmp_path_factory.mktemp("model") / "random")
 
 
 def samples(folder: Path) -> list[dict]:
