@@ -71,6 +71,10 @@ class Backend(Protocol):
         """Compute a window; return candidates, and its keys and values [N, B, K, W, D]."""
         ...
 
+    def windows(self, windows: list[Window]) -> list[tuple[Candidates, Any, Any]]:
+        """Compute several that do not depend on one another; those of like shapes may run as one pass."""
+        ...
+
     def keep(self, cached_NBKWD: Any, wanted_W: np.ndarray) -> Any:
         """The rows of keys or values where the boolean `wanted_W` is true, as a past takes them."""
         ...

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from model_runtime.backends.failures import first_line, model_failed
 from model_runtime.backends.interface import CANDIDATES, Candidates, Window
+from model_runtime.backends.joining import EXACT, SHARED, Answer, Joint, Stacks, groups, stack, unstack
 from model_runtime.models.export import reduce_logits
 from model_runtime.models.families import ModelFacts, read_facts
 from model_runtime.models.loading import check_numbers, open_checkpoint
@@ -25,11 +26,15 @@ def default_device() -> str:
 
 
 class TorchBackend:
-    """A checkpoint folder in the public layout: config.json and safetensors."""
+    """A checkpoint folder in the public layout: config.json and safetensors.
+
+    Up to `together` windows run as one pass, and always as one of that many: libraries choose their kernels by the
+    size of a batch, and with it the order of their sums, so that a pass that is not full is filled up with padding.
+    """
 
     name = "torch"
 
-    def __init__(self, folder: Path, device: str | None = None, dtype: torch.dtype | None = None):
+    def __init__(self, folder: Path, device: str | None = None, dtype: torch.dtype | None = None, together: int = 1):
         self.facts: ModelFacts = read_facts(folder)
         self.device = torch.device(device or default_device())
         if dtype is None:
@@ -43,42 +48,56 @@ class TorchBackend:
             raise ModelError(f"the weights in {folder} cannot be read: {first_line(error)}") from error
         self.model = model.to(self.device).eval()
         check_numbers(self.model, folder)
-        head_width = self.facts.head_width
-        self._no_past = torch.zeros(
-            self.facts.layers, 1, self.facts.kv_heads, 0, head_width, dtype=dtype, device=self.device
-        )
+        self.together, self._steps = together, SHARED if together > 1 else EXACT
+        shape = self.facts.layers, 1, self.facts.kv_heads, 0, self.facts.head_width
+        self._no_past = torch.zeros(shape, dtype=dtype, device=self.device)
+        self._stacks = Stacks(stacked)
+
+    def window(self, window: Window) -> Answer:
+        """Compute a window; return candidates, and its keys and values [N, B, K, W, D] on the device."""
+        return self.windows([window])[0]
+
+    def windows(self, windows: list[Window]) -> list[Answer]:
+        """Compute windows, those of like shapes in one pass."""
+        answers: dict[int, Answer] = {}
+        for shape, members in groups(windows, self._steps, self.together):
+            chosen = [windows[n] for n in members]
+            made = unstack(*self._run(stack(chosen, shape, self.together)), chosen, shape, Tensor.contiguous)
+            answers.update(zip(members, made, strict=True))
+        return [answers[n] for n in range(len(windows))]
 
     @torch.inference_mode()
-    def window(self, window: Window) -> tuple[Candidates, Tensor, Tensor]:
-        """Compute a window; return candidates, and its keys and values [N, B, K, W, D] on the device."""
+    def _run(self, joint: Joint) -> Answer:
+        """One pass."""
 
         def put(array: np.ndarray) -> Tensor:
             return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
 
-        batch = window.ids_BW.shape[0]
+        def flat(array: np.ndarray) -> Tensor:
+            return put(array).flatten(0, 1)
+
+        pasts = [past for past in joint.pasts_F if past is not None]
         past_k = past_v = self._no_past
-        none = torch.zeros(batch, 0, dtype=torch.long, device=self.device)
-        past_positions, past_segments = none, none
-        if window.past is not None:
-            past_k, past_v = window.past.k_N1KPD, window.past.v_N1KPD
-            past_positions, past_segments = put(window.past.positions_BP), put(window.past.segments_BP)
         try:
+            if pasts:
+                past_k, past_v = self._stacks.of(pasts, joint.past_positions_FP.shape[1])
             logits_BRV, k, v = self.model.window(
-                put(window.ids_BW),
-                put(window.positions_BW),
-                put(window.segments_BW),
+                flat(joint.ids_FGW),
+                flat(joint.positions_FGW),
+                flat(joint.segments_FGW),
                 past_k,
                 past_v,
-                past_positions,
-                past_segments,
-                put(window.rows_BR),
+                put(joint.past_positions_FP),
+                put(joint.past_segments_FP),
+                flat(joint.rows_FGR),
+            )
+            reduced = reduce_logits(
+                logits_BRV, put(joint.bias_CV), flat(joint.bias_rows_FGR), flat(joint.targets_FGR), CANDIDATES
             )
         except torch.OutOfMemoryError as error:
             raise model_failed(error) from error
-        targets = np.zeros_like(window.rows_BR) if window.targets_BR is None else window.targets_BR
-        reduced = reduce_logits(logits_BRV, put(window.bias_CV), put(window.bias_rows_BR), put(targets), CANDIDATES)
-        ids, log_probs, margin, entropy, asked = (part.cpu().numpy() for part in reduced)
-        return Candidates(ids, log_probs, margin, entropy, asked if window.targets_BR is not None else None), k, v
+        ids, log_probs, margin, entropy, targets = (part.cpu().numpy() for part in reduced)
+        return Candidates(ids, log_probs, margin, entropy, targets), k, v
 
     def keep(self, cached_NBKWD: Tensor, wanted_W: np.ndarray) -> Tensor:
         """The rows of keys or values where the boolean `wanted_W` is true."""
@@ -87,3 +106,8 @@ class TorchBackend:
     def join(self, parts: list[Tensor]) -> Tensor:
         """Keys or values of rows that follow one another, as one."""
         return torch.cat(parts, dim=3)
+
+
+def stacked(parts: list[Tensor], length: int) -> Tensor:
+    """Keys or values [N, 1, K, p, D] as one tensor [N, F, K, P, D], zeros behind the shorter ones."""
+    return torch.cat([torch.nn.functional.pad(part, (0, 0, 0, length - part.shape[3])) for part in parts], dim=1)

@@ -1,14 +1,15 @@
 """The process that runs the model, a child of the daemon: reads jobs from stdin, writes frames and results to stdout.
 
 In come `load`, `fill`, `rewrite` and `cancel`; out go `loaded`,
-`frame`, `result` and `error`, each with the job's number. The jobs run one after another in the main thread; another
-thread reads, so that `cancel` is seen between two denoising steps of the job that runs. When stdin ends, the daemon is
-gone, and so is this process.
+`frame`, `result` and `error`, each with the job's number. Fills that come while others run join them and share their
+passes (`engine/batching.py`); how many run at once, the daemon decides by what it sends. Another thread reads, so that
+`cancel` is seen between two denoising steps. When stdin ends, the daemon is gone, and so is this process.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import functools
 import os
 import queue
@@ -21,6 +22,7 @@ from typing import Any, BinaryIO, Protocol
 from model_runtime.backends.failures import ran_out_of_memory
 from model_runtime.daemon.pipe import pack, receive_one
 from model_runtime.daemon.validation import from_json
+from model_runtime.engine.batching import Courses
 from model_runtime.protocol import (
     FillRequest,
     FillResult,
@@ -45,11 +47,11 @@ class Model(Protocol):
 Loader = Callable[[str], Model]
 
 
-def load_engine(model: str, keep_context: float = 64.0) -> Model:
+def load_engine(model: str, keep_context: float = 64.0, together: int = 1) -> Model:
     """Load a model as `diffill fill` does; `keep_context` are the MiB of context that stay between fills."""
     from model_runtime.engine.engine import Engine
 
-    return Engine.load(model, keep_bytes=int(keep_context * (1 << 20)))
+    return Engine.load(model, keep_bytes=int(keep_context * (1 << 20)), together=together)
 
 
 def work(load: Loader, source: BinaryIO, sink: BinaryIO) -> None:
@@ -58,28 +60,61 @@ def work(load: Loader, source: BinaryIO, sink: BinaryIO) -> None:
     cancels: dict[int, threading.Event] = {}
     threading.Thread(target=receive, args=(source, jobs, cancels), daemon=True).start()
     model: Model | None = None
+    courses = Courses()
     while True:
-        job = jobs.get()
-        number = job["job"]
-        try:
+        for job in arrived(jobs, wait=not len(courses)):
             if job["do"] == "load":
+                while len(courses):
+                    courses.advance()
                 model = None  # two models at once may be more than the memory holds
-                start = time.perf_counter()
-                model = load(job["model"])
-                send(sink, {"job": number, "loaded": round((time.perf_counter() - start) * 1000, 1)})
-                continue
-            if model is None:
-                raise ModelError("no model is loaded")
-            kind: type[FillRequest | RewriteRequest] = FillRequest if job["do"] == "fill" else RewriteRequest
-            for message in model.stream(from_json(kind, job["request"], "request"), cancels[number], job["draft"]):
-                name = "frame" if isinstance(message, Frame) else "result"
-                send(sink, {"job": number, name: to_json(message)})
-        except Exception as error:
-            if ran_out_of_memory(error):
-                os._exit(OUT_OF_MEMORY)  # what the libraries hold by now is in no known state
-            send(sink, {"job": number, **told(error)})
-        finally:
-            cancels.pop(number, None)
+                model = try_to_load(load, job, sink)
+                cancels.pop(job["job"], None)
+            else:
+                courses.start(functools.partial(serve, model, job, cancels, sink))
+        courses.advance()
+
+
+def arrived(jobs: queue.SimpleQueue[dict[str, Any]], wait: bool) -> Iterator[dict[str, Any]]:
+    """The jobs that came in; if told to `wait`, at least one."""
+    with contextlib.suppress(queue.Empty):
+        while True:
+            yield jobs.get(block=wait)
+            wait = False
+
+
+def try_to_load(load: Loader, job: dict[str, Any], sink: BinaryIO) -> Model | None:
+    """Load a model, and say how it went."""
+    try:
+        start = time.perf_counter()
+        model = load(job["model"])
+        send(sink, {"job": job["job"], "loaded": round((time.perf_counter() - start) * 1000, 1)})
+        return model
+    except Exception as error:
+        fail(error, job["job"], sink)
+        return None
+
+
+def serve(model: Model | None, job: dict[str, Any], cancels: dict[int, threading.Event], sink: BinaryIO) -> None:
+    """Run a fill or a rewrite to its end."""
+    number = job["job"]
+    try:
+        if model is None:
+            raise ModelError("no model is loaded")
+        kind: type[FillRequest | RewriteRequest] = FillRequest if job["do"] == "fill" else RewriteRequest
+        for message in model.stream(from_json(kind, job["request"], "request"), cancels[number], job["draft"]):
+            name = "frame" if isinstance(message, Frame) else "result"
+            send(sink, {"job": number, name: to_json(message)})
+    except Exception as error:
+        fail(error, number, sink)
+    finally:
+        cancels.pop(number, None)
+
+
+def fail(error: Exception, number: int, sink: BinaryIO) -> None:
+    """Say what went wrong; where memory ran out, end."""
+    if ran_out_of_memory(error):
+        os._exit(OUT_OF_MEMORY)  # what the libraries hold by now is in no known state
+    send(sink, {"job": number, **told(error)})
 
 
 def receive(source: BinaryIO, jobs: queue.SimpleQueue[dict[str, Any]], cancels: dict[int, threading.Event]) -> None:
@@ -136,7 +171,9 @@ def main() -> None:
     """The process that the daemon starts."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--keep-context", type=float, default=64.0)
-    run(functools.partial(load_engine, keep_context=parser.parse_args().keep_context))
+    parser.add_argument("--together", type=int, default=1)
+    args = parser.parse_args()
+    run(functools.partial(load_engine, keep_context=args.keep_context, together=args.together))
 
 
 if __name__ == "__main__":

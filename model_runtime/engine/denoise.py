@@ -87,7 +87,7 @@ class Bans:
                 known[cell.only] = len(self.lines) + len(known)
                 lines.append(own)
             rows.append(known[cell.only])
-        return np.concatenate(lines), rows
+        return np.concatenate(lines) if len(lines) > 1 else self.lines, rows
 
 
 def line_for(hole: Hole, settings: Settings, bans: Bans, last_step: bool) -> int:

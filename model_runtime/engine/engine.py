@@ -17,6 +17,7 @@ import numpy as np
 
 from model_runtime.backends.interface import Backend
 from model_runtime.catalog.catalog import find_model
+from model_runtime.engine.batching import Shared
 from model_runtime.engine.cache import ContextCache
 from model_runtime.engine.canvas import Canvas, add_masks, build_canvas
 from model_runtime.engine.denoise import Bans, Cancel, Settings
@@ -77,15 +78,19 @@ class Engine:
         backend: str = "auto",
         threads: int | None = None,
         keep_bytes: int = LIMIT,
+        together: int = 1,
     ) -> Engine:
         """Load "embedded" or a model folder; ModelError with one sentence when that cannot be done.
 
-        Up to `keep_bytes` of keys and values of context stay between fills; 0 encodes all context in every fill.
+        Up to `keep_bytes` of keys and values of context stay between fills; 0 encodes all context in every fill. With
+        `together` above 1, so many fills may run as courses of `batching.py`.
         """
         start = time.perf_counter()
         folder = find_model(model)
         tokenizer = TextTokenizer(folder / "tokenizer.json")
-        loaded = load_backend(folder, backend, threads)
+        loaded = load_backend(folder, backend, threads, together)
+        if together > 1:
+            loaded = Shared(loaded)
         counts = folder / "expert.npz"
         expert = Expert.load(counts) if counts.is_file() else None
         return cls(loaded, tokenizer, (time.perf_counter() - start) * 1000, expert, keep_bytes)
@@ -219,14 +224,14 @@ def with_masks(empty: Canvas, length: int) -> Canvas:
     return canvas
 
 
-def load_backend(folder: Path, backend: str, threads: int | None) -> Backend:
+def load_backend(folder: Path, backend: str, threads: int | None, together: int = 1) -> Backend:
     """Load a folder into "onnx" or "torch"; "auto" takes ONNX where the folder has a graph."""
     if backend not in ("auto", "onnx", "torch"):
         raise ModelError(f"backend is auto, onnx or torch, not {backend!r}")
     if backend == "onnx" or (backend == "auto" and (folder / "model.onnx").is_file()):
         from model_runtime.backends.onnx import OnnxBackend
 
-        return OnnxBackend(folder, threads)
+        return OnnxBackend(folder, threads, together)
     read_facts(folder)  # what is wrong with the folder comes before what is not installed
     try:
         from model_runtime.backends.torch import TorchBackend
@@ -234,4 +239,4 @@ def load_backend(folder: Path, backend: str, threads: int | None) -> Backend:
         raise ModelError(
             f"{folder} has no model.onnx, and torch is not installed: pip install diffill[torch]"
         ) from error
-    return TorchBackend(folder)
+    return TorchBackend(folder, together=together)

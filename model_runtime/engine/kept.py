@@ -62,6 +62,8 @@ class KeptContext:
         return pair
 
     def _keep(self, key: bytes, pair: Pair) -> None:
+        if key in self._chunks:  # another fill, which runs beside this one, was faster
+            return
         self._chunks[key] = pair
         self.bytes += size(pair)
         while self.bytes > self.limit:

@@ -14,7 +14,7 @@ Keys are returned and cached *before* the rotary embedding and rotated when read
 new positions.
 
 Legend: B batch, L length, W window, P past, T = P + W, H heads, K key/value heads, D head width, E model width,
-V vocabulary, N layers, R rows whose logits are wanted.
+V vocabulary, N layers, R rows whose logits are wanted, F pasts, of which each serves G = B / F rows of the batch.
 """
 
 from __future__ import annotations
@@ -147,30 +147,60 @@ class Attention(nn.Module):
     def forward(
         self,
         x_BWE: Tensor,
-        turn_q: tuple[Tensor, Tensor],
-        turn_k: tuple[Tensor, Tensor],
+        turn: tuple[Tensor, Tensor],
+        turn_past: tuple[Tensor, Tensor],
         visible_B1WT: Tensor | None,
         past: tuple[Tensor, Tensor] | None,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the output [B, W, E] and this window's keys (not yet turned) and values, each [B, K, W, D]."""
+        """Return the output [B, W, E] and this window's keys (not yet turned) and values, each [B, K, W, D].
+
+        With a past, `visible_B1WT` is an additive mask.
+        """
         batch, window, _ = x_BWE.shape
 
         def split(y: Tensor, heads: int) -> Tensor:
             return y.view(batch, window, heads, self.width).transpose(1, 2)
 
-        q_BHWD = rotate(split(self.q_proj(x_BWE), self.heads), *turn_q)
+        q_BHWD = rotate(split(self.q_proj(x_BWE), self.heads), *turn)
         k_BKWD = split(self.k_proj(x_BWE), self.kv_heads)
         v_BKWD = split(self.v_proj(x_BWE), self.kv_heads)
-        k_all, v_all = k_BKWD, v_BKWD
+        turned_BKWD = rotate(k_BKWD, *turn)
         if past is not None:
-            k_all = torch.cat([past[0].expand(batch, -1, -1, -1), k_BKWD], dim=2)
-            v_all = torch.cat([past[1].expand(batch, -1, -1, -1), v_BKWD], dim=2)
-        k_all = rotate(k_all, *turn_k)
-        if self.kv_heads != self.heads:  # repeated by hand: the CPU's fused kernel takes no groups
-            k_all = k_all.repeat_interleave(self.heads // self.kv_heads, dim=1)
-            v_all = v_all.repeat_interleave(self.heads // self.kv_heads, dim=1)
-        y_BHWD = F.scaled_dot_product_attention(q_BHWD, k_all, v_all, attn_mask=visible_B1WT)
+            assert visible_B1WT is not None
+            past_k_FKPD = rotate(past[0], *turn_past)
+            y_BHWD = attend_to_past(q_BHWD, turned_BKWD, v_BKWD, past_k_FKPD, past[1], visible_B1WT)
+        else:
+            k_all, v_all = turned_BKWD, v_BKWD
+            if self.kv_heads != self.heads:  # repeated by hand: the CPU's fused kernel takes no groups
+                k_all = k_all.repeat_interleave(self.heads // self.kv_heads, dim=1)
+                v_all = v_all.repeat_interleave(self.heads // self.kv_heads, dim=1)
+            y_BHWD = F.scaled_dot_product_attention(q_BHWD, k_all, v_all, attn_mask=visible_B1WT)
         return self.o_proj(y_BHWD.transpose(1, 2).reshape(batch, window, -1)), k_BKWD, v_BKWD
+
+
+def attend_to_past(
+    q_BHWD: Tensor, k_BKWD: Tensor, v_BKWD: Tensor, past_k_FKPD: Tensor, past_v_FKPD: Tensor, added_B1WT: Tensor
+) -> Tensor:
+    """Attention of a window to its past and itself [B, H, W, D]; all keys are turned already.
+
+    Rows of the batch that share a past, and heads that share its keys, are one matrix product: the past is read once,
+    not once a row.
+    """
+    batch, heads, window, width = q_BHWD.shape
+    pasts, kv_heads, length, _ = past_k_FKPD.shape
+    group, share = batch // pasts, heads // kv_heads  # G and H / K, the fourth axis below
+    parted = pasts, group, kv_heads, share, window
+    q = q_BHWD * width**-0.5
+    far_q = q.reshape(*parted, width).transpose(1, 2).reshape(pasts, kv_heads, group * share * window, width)
+    far = (far_q @ past_k_FKPD.transpose(2, 3)).reshape(pasts, kv_heads, group, share, window, length)
+    near = q.reshape(batch, kv_heads, share * window, width) @ k_BKWD.transpose(2, 3)
+    near = near.reshape(*parted, window).transpose(1, 2)
+    added = added_B1WT.reshape(pasts, group, 1, 1, window, length + window).transpose(1, 2)
+    weights = (torch.cat([far, near], dim=-1) + added).softmax(-1, dtype=torch.float32).to(q.dtype)
+    far_weights = weights[..., :length].reshape(pasts, kv_heads, group * share * window, length)
+    near_weights = weights[..., length:].transpose(1, 2).reshape(batch, kv_heads, share * window, window)
+    far_y = (far_weights @ past_v_FKPD).reshape(pasts, kv_heads, group, share, window, width).transpose(1, 2)
+    return far_y.reshape(q.shape) + (near_weights @ v_BKWD).reshape(q.shape)
 
 
 class MLP(nn.Module):
@@ -196,8 +226,8 @@ class Block(nn.Module):
         self.input_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
         self.post_attention_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
 
-    def forward(self, x_BWE: Tensor, turn_q, turn_k, visible_B1WT, past) -> tuple[Tensor, Tensor, Tensor]:
-        attended, k, v = self.self_attn(self.input_layernorm(x_BWE), turn_q, turn_k, visible_B1WT, past)
+    def forward(self, x_BWE: Tensor, turn, turn_past, visible_B1WT, past) -> tuple[Tensor, Tensor, Tensor]:
+        attended, k, v = self.self_attn(self.input_layernorm(x_BWE), turn, turn_past, visible_B1WT, past)
         x_BWE = x_BWE + attended
         return x_BWE + self.mlp(self.post_attention_layernorm(x_BWE)), k, v
 
@@ -240,35 +270,36 @@ class DreamModel(PreTrainedModel):
         ids_BW: Tensor,
         positions_BW: Tensor,
         visible_BWT: Tensor | None = None,
-        past_k_N1KPD: Tensor | None = None,
-        past_v_N1KPD: Tensor | None = None,
-        past_positions_BP: Tensor | None = None,
+        past_k_NFKPD: Tensor | None = None,
+        past_v_NFKPD: Tensor | None = None,
+        past_positions_FP: Tensor | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """The last hidden states [B, W, E] after the final norm, and the keys and values [N, B, K, W, D].
 
-        `visible_BWT` is boolean, or an additive float mask; none lets every row see every key. The past may have
-        batch 1 and then serves every row of the batch.
+        `visible_BWT` is boolean, or an additive float mask, as it must be with a past; none lets every row see every
+        key. Each of the F pasts serves B / F rows of the batch that follow one another.
         """
         config = self.config
         head_width = config.hidden_size // config.num_attention_heads
-        turn_q = rotary(positions_BW, head_width, config.rope_theta)
-        turn_k = turn_q
-        if past_positions_BP is not None:
-            all_positions_BT = torch.cat([past_positions_BP, positions_BW], dim=1)
-            turn_k = rotary(all_positions_BT, head_width, config.rope_theta)
         x_BWE = self.model.embed_tokens(ids_BW)
-        turn_q = tuple(t.to(x_BWE.dtype) for t in turn_q)
-        turn_k = tuple(t.to(x_BWE.dtype) for t in turn_k)
+
+        def turn_to(positions: Tensor) -> tuple[Tensor, Tensor]:
+            cos, sin = rotary(positions, head_width, config.rope_theta)
+            return cos.to(x_BWE.dtype), sin.to(x_BWE.dtype)
+
+        turn = turn_past = turn_to(positions_BW)
+        if past_positions_FP is not None:
+            turn_past = turn_to(past_positions_FP)
         visible_B1WT = None if visible_BWT is None else visible_BWT.unsqueeze(1)
         keys, values = [], []
         for n, block in enumerate(self.model.layers):
             past = None
-            if past_k_N1KPD is not None and past_v_N1KPD is not None:
-                past = past_k_N1KPD[n], past_v_N1KPD[n]
+            if past_k_NFKPD is not None and past_v_NFKPD is not None:
+                past = past_k_NFKPD[n], past_v_NFKPD[n]
             if self.model.gradient_checkpointing and self.training:
-                x_BWE, k, v = self.model._gradient_checkpointing_func(block, x_BWE, turn_q, turn_k, visible_B1WT, past)
+                x_BWE, k, v = self.model._gradient_checkpointing_func(block, x_BWE, turn, turn_past, visible_B1WT, past)
             else:
-                x_BWE, k, v = block(x_BWE, turn_q, turn_k, visible_B1WT, past)
+                x_BWE, k, v = block(x_BWE, turn, turn_past, visible_B1WT, past)
             keys.append(k)
             values.append(v)
         return self.model.norm(x_BWE), torch.stack(keys), torch.stack(values)
@@ -278,17 +309,24 @@ class DreamModel(PreTrainedModel):
         ids_BW: Tensor,
         positions_BW: Tensor,
         segments_BW: Tensor,
-        past_k_N1KPD: Tensor,
-        past_v_N1KPD: Tensor,
-        past_positions_BP: Tensor,
-        past_segments_BP: Tensor,
+        past_k_NFKPD: Tensor,
+        past_v_NFKPD: Tensor,
+        past_positions_FP: Tensor,
+        past_segments_FP: Tensor,
         rows_BR: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """The window pass: logits [B, R, V] of the asked rows, and the window's keys and values [N, B, K, W, D].
 
         The window's own rows are not in the past. With P = 0 it encodes a whole canvas. Segments say what a row
-        sees (`visible_from_segments`); a model with full attention gets HOLE everywhere.
+        sees (`visible_from_segments`); a model with full attention gets HOLE everywhere. Each past serves B / F rows
+        that follow one another; a past whose keys and values have batch 1 serves all.
         """
+        pasts, length = past_positions_FP.shape
+        group = ids_BW.shape[0] // pasts
+        past_positions_BP, past_segments_BP = (
+            given_FP.unsqueeze(1).expand(pasts, group, length).reshape(pasts * group, length)
+            for given_FP in (past_positions_FP, past_segments_FP)
+        )
         visible = visible_from_segments(
             segments_BW,
             positions_BW,
@@ -301,7 +339,13 @@ class DreamModel(PreTrainedModel):
         # finite, so that a row of padding that sees nothing gives numbers and not nan
         floor = torch.finfo(self.dtype).min / 2
         added = torch.zeros((), dtype=self.dtype, device=ids_BW.device).where(visible, floor)
-        x_BWE, k, v = self.hidden(ids_BW, positions_BW, added, past_k_N1KPD, past_v_N1KPD, past_positions_BP)
+        if length:
+            if past_k_NFKPD.shape[1] != pasts:
+                past_k_NFKPD = past_k_NFKPD.expand(-1, pasts, -1, -1, -1)
+                past_v_NFKPD = past_v_NFKPD.expand(-1, pasts, -1, -1, -1)
+            x_BWE, k, v = self.hidden(ids_BW, positions_BW, added, past_k_NFKPD, past_v_NFKPD, past_positions_FP)
+        else:
+            x_BWE, k, v = self.hidden(ids_BW, positions_BW, added)
         rows_BRE = rows_BR.unsqueeze(2).expand(-1, -1, x_BWE.shape[2])
         return self.lm_head(x_BWE.gather(1, rows_BRE)), k, v
 

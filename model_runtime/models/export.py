@@ -2,7 +2,8 @@
 
 `python -m model_runtime.models.export CHECKPOINT OUT` needs torch and onnx; running the graph needs neither.
 
-Legend as in `model_runtime/models/dream.py`; A candidates a row, C biases.
+Legend as in `model_runtime/models/dream.py`; A candidates a row, C biases. Inputs with a batch have its two axes apart,
+[F, G, …]: F pasts, G rows each.
 """
 
 from __future__ import annotations
@@ -59,6 +60,9 @@ class WindowGraph(nn.Module):
     def forward(
         self, ids, positions, segments, past_k, past_v, past_positions, past_segments, rows, bias, bias_rows, targets
     ):
+        ids, positions, segments, rows, bias_rows, targets = (
+            given.flatten(0, 1) for given in (ids, positions, segments, rows, bias_rows, targets)
+        )
         logits_BRV, k, v = self.model.window(
             ids, positions, segments, past_k, past_v, past_positions, past_segments, rows
         )
@@ -70,33 +74,34 @@ def export_onnx(model: DreamModel, path: Path) -> None:
     config = model.config
     layers, kv_heads = config.num_hidden_layers, config.num_key_value_heads
     width = config.hidden_size // config.num_attention_heads
-    batch, window, past, rows = 2, 7, 11, 3
+    pasts, group, window, past, rows = 2, 3, 7, 11, 5
+    batch = pasts, group
     example = (
-        torch.zeros(batch, window, dtype=torch.long),
-        torch.arange(window).repeat(batch, 1) + past,
-        torch.full((batch, window), -1),
-        torch.zeros(layers, 1, kv_heads, past, width),
-        torch.zeros(layers, 1, kv_heads, past, width),
-        torch.arange(past).repeat(batch, 1),
-        torch.zeros(batch, past, dtype=torch.long),
-        torch.zeros(batch, rows, dtype=torch.long),
+        torch.zeros(*batch, window, dtype=torch.long),
+        torch.arange(window).repeat(*batch, 1) + past,
+        torch.full((*batch, window), -1),
+        torch.zeros(layers, pasts, kv_heads, past, width),
+        torch.zeros(layers, pasts, kv_heads, past, width),
+        torch.arange(past).repeat(pasts, 1),
+        torch.zeros(pasts, past, dtype=torch.long),
+        torch.zeros(*batch, rows, dtype=torch.long),
         torch.zeros(2, config.vocab_size),
-        torch.zeros(batch, rows, dtype=torch.long),
-        torch.zeros(batch, rows, dtype=torch.long),
+        torch.zeros(*batch, rows, dtype=torch.long),
+        torch.zeros(*batch, rows, dtype=torch.long),
     )
-    B, W, P, R, C = (torch.export.Dim(name, min=1) for name in ("B", "W", "P", "R", "C"))
+    F, G, W, P, R, C = (torch.export.Dim(name, min=1) for name in ("F", "G", "W", "P", "R", "C"))
     axes = {
-        "ids": {0: B, 1: W},
-        "positions": {0: B, 1: W},
-        "segments": {0: B, 1: W},
-        "past_k": {3: P},
-        "past_v": {3: P},
-        "past_positions": {0: B, 1: P},
-        "past_segments": {0: B, 1: P},
-        "rows": {0: B, 1: R},
+        "ids": {0: F, 1: G, 2: W},
+        "positions": {0: F, 1: G, 2: W},
+        "segments": {0: F, 1: G, 2: W},
+        "past_k": {1: F, 3: P},
+        "past_v": {1: F, 3: P},
+        "past_positions": {0: F, 1: P},
+        "past_segments": {0: F, 1: P},
+        "rows": {0: F, 1: G, 2: R},
         "bias": {0: C},
-        "bias_rows": {0: B, 1: R},
-        "targets": {0: B, 1: R},
+        "bias_rows": {0: F, 1: G, 2: R},
+        "targets": {0: F, 1: G, 2: R},
     }
     logging.disable(logging.WARNING)  # the exporter reports every node that it folds
     with warnings.catch_warnings():

@@ -76,6 +76,9 @@ class FakeBackend:
         cached = window.ids_BW.astype(np.float32)[None, :, None, :, None]
         return Candidates(ids, best, margin, entropy, asked), cached, cached
 
+    def windows(self, windows: list[Window]) -> list:
+        return [self.window(window) for window in windows]
+
     def row_of_batch(self, window: Window, b: int) -> tuple:
         ids, positions, segments = window.ids_BW[b], window.positions_BW[b], window.segments_BW[b]
         if window.past is not None:

@@ -32,6 +32,9 @@ class Counted:
         self._encoding = encoding
         return self.backend.window(window)
 
+    def windows(self, windows: list[Window]) -> Any:
+        return [self.window(window) for window in windows]
+
     def keep(self, *arguments: Any) -> Any:
         return self.backend.keep(*arguments)
 
