@@ -59,7 +59,7 @@ def serve(folder: Path, args: argparse.Namespace) -> int:
     try:
         listener = listen(port, args.host)
     except OSError as error:
-        raise RequestError(f"cannot listen on port {port} of {args.host}: {error.strerror}") from None
+        raise RequestError(f"cannot listen on port {port} of {args.host}: {why(error)}") from None
     port = listener.getsockname()[1]
     certificate = None if sharing.identity is None else str(sharing.identity.certificate)
     host = reachable(args.host)
@@ -99,6 +99,11 @@ def serve(folder: Path, args: argparse.Namespace) -> int:
 
     asyncio.run(run())
     return 0
+
+
+def why(error: OSError) -> str:
+    """Why a socket cannot be had; Python's own words repeat the address."""
+    return os.strerror(error.errno) if error.errno is not None and error.errno > 0 else str(error.strerror)
 
 
 def raise_descriptors() -> None:
