@@ -82,7 +82,7 @@ def serve(folder: Path, args: argparse.Namespace) -> int:
         raise_descriptors()
         limits = Limits(connections=1024, requests=256)
 
-    worker = (*COMMAND, "--keep-context", str(args.keep_context))
+    worker = (*COMMAND, "--keep-context", str(args.keep_context), "--together", str(args.together))
     stays = (args.port or shared) and args.idle_exit is None
     idle_exit = None if stays else args.idle_exit or IDLE_EXIT_S
 
@@ -93,6 +93,7 @@ def serve(folder: Path, args: argparse.Namespace) -> int:
             idle_unload_s=args.idle_unload,
             max_waiting=1024 if shared else MAX_WAITING,
             drafts=args.drafts == "on",
+            together=args.together,
         )
         daemon = Daemon(scheduler, token, args.allow_origin, limits, idle_exit, sharing, args.grace)
         await daemon.serve(listener)

@@ -28,7 +28,7 @@ examples:
 
 exit codes: 0 done, 1 none runs (--status, --token), 2 bad use, or one runs already
 """
-MOST_CONTEXT_MIB, MOST_GRACE_S = 1 << 20, 3600.0
+MOST_CONTEXT_MIB, MOST_GRACE_S, MOST_TOGETHER = 1 << 20, 3600.0, 64
 IDLE_EXIT_S = 1800.0
 
 
@@ -68,6 +68,13 @@ def make_parser() -> Parser:
         choices=("on", "off"),
         default="off",
         help="on starts a fill from what typing left of a suggestion that it contradicts (default: off)",
+    )
+    parser.add_argument(
+        "--together",
+        type=whole_number,
+        metavar="N",
+        default=1,
+        help="let so many fills run at once and share passes of the model (default: 1; docs/deploy.md)",
     )
     parser.add_argument(
         "--allow-origin", metavar="ORIGIN", action="append", default=[], help="let pages of this origin connect"
@@ -124,6 +131,8 @@ def check(args: argparse.Namespace) -> None:
             raise RequestError(f"--{name.replace('_', '-')} is above 0 seconds, not {getattr(args, name):g}")
     if not 0 <= args.keep_context <= MOST_CONTEXT_MIB:
         raise RequestError(f"--keep-context lies between 0 and {MOST_CONTEXT_MIB} MiB, not at {args.keep_context:g}")
+    if not 1 <= args.together <= MOST_TOGETHER:
+        raise RequestError(f"--together lies between 1 and {MOST_TOGETHER}, not at {args.together}")
     if not 0 <= args.grace <= MOST_GRACE_S:
         raise RequestError(f"--grace lies between 0 and {MOST_GRACE_S} seconds, not at {args.grace:g}")
     if (args.tls_certificate is None) != (args.tls_key is None):

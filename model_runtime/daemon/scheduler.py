@@ -2,7 +2,7 @@
 
 Everything here runs in the event loop and never waits for the model: the worker is told what to do, and its messages
 move things on. A job's answer is given at once when it is superseded, cancelled or out of time; the worker, told to
-cancel, is free again after the denoising step that it is in.
+cancel, is free again after the denoising step that it is in. Up to `together` jobs run at once, all with one model.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ class Scheduler:
         results: Results | None = None,
         max_waiting: int = MAX_WAITING,
         drafts: bool = False,
+        together: int = 1,
     ):
         self.model = model
         self.results = Results() if results is None else results
@@ -48,7 +49,8 @@ class Scheduler:
         self._host = Host(self, make_worker, lambda progress: self.on_progress(progress))
         self._idle_unload_s, self._max_waiting, self._drafts = idle_unload_s, max_waiting, drafts
         self._wanted: list[tuple[str, asyncio.Future[float]]] = []  # asked for by `load`
-        self._running: Job | None = None
+        self._running: dict[int, Job] = {}  # by number
+        self._together = together
         self._turns = Turns()
         self._numbers = itertools.count(1)
         self._idle: asyncio.TimerHandle | None = None
@@ -110,7 +112,7 @@ class Scheduler:
 
     async def unload(self) -> None:
         """End the worker, and with it give the model's memory back; RpcError if it is at work."""
-        if self._running is not None or len(self._turns) or self._host.busy:
+        if self._running or len(self._turns) or self._host.busy:
             raise RpcError(BUSY, "the model is at work; try again when it is done")
         self._wake()
         await self._host.drop()
@@ -128,7 +130,7 @@ class Scheduler:
         """Figures for `status`."""
         return {
             **self._host.status(self.model),
-            "queue": {"waiting": len(self._turns), "running": int(self._running is not None)},
+            "queue": {"waiting": len(self._turns), "running": len(self._running)},
             "results": self.results.status(),
             "answered": dict(self.answered),
             "last": self.last,
@@ -136,17 +138,19 @@ class Scheduler:
 
     def _pending(self) -> list[Job]:
         """Every job that waits or runs."""
-        return [*self._turns, *([self._running] if self._running is not None else [])]
+        return [*self._turns, *self._running.values()]
 
     def _advance(self) -> None:
-        """Give the worker something to do, if it is free and there is something."""
-        while not self._closed and self._running is None and not self._host.busy:
+        """Give the worker something to do, if it has room and there is something."""
+        while not self._closed and len(self._running) < self._together and not self._host.busy:
             job = self._turns.peek()
             if job is None and not self._wanted:
                 self._rest()
                 return
             self._wake()
             model = self._wanted[0][0] if self._wanted else job.model if job is not None else self.model
+            if self._running and model != self._host.loaded:
+                return  # another model comes in when this one's fills have ended
             try:
                 if not self._host.ready_for(model):
                     return
@@ -165,7 +169,7 @@ class Scheduler:
         request = to_json(job.request)
         if job.until is not None:
             request["deadline_ms"] = max(1.0, (job.until - asyncio.get_running_loop().time()) * 1000)
-        self._running = job
+        self._running[job.number] = job
         kind = "fill" if isinstance(job.request, FillRequest) else "rewrite"
         self._host.send({"do": kind, "job": job.number, "request": request, "draft": job.draft})
 
@@ -181,7 +185,7 @@ class Scheduler:
             job.answer.cancel()
         else:
             job.answer.set_result(result)
-        if job is self._running:
+        if job.number in self._running:
             self._host.send({"do": "cancel", "job": job.number})
 
     def _fail(self, job: Job, error: Exception) -> None:
@@ -232,15 +236,15 @@ class Scheduler:
         self._advance()
 
     def on_message(self, message: dict[str, Any]) -> None:
-        """A frame, the result or the error of the job that runs."""
-        job = self._running
-        if job is None or message["job"] != job.number:
+        """A frame, the result or the error of a job that runs."""
+        job = self._running.get(message["job"])
+        if job is None:
             return
         if "frame" in message:
             if job.on_frame is not None and not job.done:
                 job.on_frame(message["frame"])
             return
-        self._running = None
+        del self._running[job.number]
         if "error" in message:
             LOG.warning("job %d: %s error", job.number, message["error"])
             self._fail(job, error_of(message))
@@ -258,9 +262,9 @@ class Scheduler:
 
     def on_crash(self, error: Exception) -> None:
         """The worker is gone: everything pending ends with an error, and a worker that was at work is replaced."""
-        interrupted = self._running
+        interrupted = next(iter(self._running.values()), None)
         self._fail_all(error)
-        self._running = None
+        self._running.clear()
         if interrupted is not None and not self._closed:
             self.load(interrupted.model).add_done_callback(lambda future: future.cancelled() or future.exception())
 
@@ -268,7 +272,7 @@ class Scheduler:
 
     def _rest(self) -> None:
         """Nothing to do: the worker may go after a while."""
-        if self._idle is None and self._host.running:
+        if self._idle is None and self._host.running and not self._running:
             self._idle = asyncio.get_running_loop().call_later(self._idle_unload_s, self._unload_idle)
 
     def _wake(self) -> None:
