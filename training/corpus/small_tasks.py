@@ -1,7 +1,7 @@
-"""Tasks so small that a model of a million parameters solves some: one expression of a documented function is the hole.
+"""Tasks so small that a tiny model solves some: the expression that a documented function returns is the hole.
 
-Each function does one of eighteen things to its arguments; names and wording are drawn. Held-out tasks have names of
-functions and arguments that no other task has. The tests are values, computed by the original.
+Each function does one of eighteen things to its arguments. Every thing, name and wording is seen in training; held-out
+tasks combine them as no other task does. The tests are values, computed by the original.
 
 python -m training.corpus.small_tasks --out build/small.jsonl
 """
@@ -19,13 +19,9 @@ from typing import Any
 from training.corpus.tasks import Task, write_tasks
 from training.rewards.tests import Test
 
-HELD_OUT = 0.2  # the share of the names that only held-out tasks have
 CASES = 4  # tests of a task; their values differ, so that no constant passes
-NAMES = (
-    *("value", "other", "count", "total", "start", "stop", "left", "right", "width", "height", "size", "offset"),
-    *("index", "limit", "length", "number", "step", "base", "first", "second", "low", "high", "old", "new"),
-)
-LISTS = ("items", "values", "names", "lines", "parts", "args", "keys", "words", "rows", "data", "nodes", "fields")
+PAIRS = (("a", "b"), ("left", "right"), ("x", "y"), ("first", "second"), ("low", "high"), ("old", "new"))
+LISTS = ("items", "values", "names", "parts", "words", "rows")
 
 
 @dataclass(frozen=True)
@@ -64,30 +60,23 @@ KINDS = (
 )
 
 
-def split_names(names: Sequence[str]) -> tuple[Sequence[str], Sequence[str]]:
-    """Names for training and names for held-out tasks."""
-    held = max(2, round(len(names) * HELD_OUT))
-    return names[:-held], names[-held:]
+def all_names() -> list[dict[str, str]]:
+    """The names that arguments have together."""
+    return [{"a": a, "b": b, "s": s} for (a, b), s in zip(PAIRS, LISTS, strict=True)]
 
 
-def draw_names(names: Sequence[str], lists: Sequence[str], rng: random.Random) -> dict[str, str]:
-    """Names for a function's arguments."""
-    a, b = rng.sample(list(names), 2)
-    return {"a": a, "b": b, "s": rng.choice(list(lists))}
-
-
-def head_of(kind: Kind, names: dict[str, str], rng: random.Random) -> tuple[str, str]:
+def head_of(kind: Kind, names: dict[str, str], wording: str) -> tuple[str, str]:
     """A function's name, and its text up to the expression that it returns."""
     given = [names[letter] for letter in kind.arguments]
     name = f"{kind.stem}_{given[0]}"
-    about = rng.choice(kind.wording).format(**names)
+    about = wording.format(**names)
     return name, f'def {name}({", ".join(given)}):\n    """Return {about}."""\n    return '
 
 
-def make_task(kind: Kind, names: dict[str, str], split: str, rng: random.Random) -> Task:
+def make_task(kind: Kind, names: dict[str, str], wording: str, split: str, rng: random.Random) -> Task:
     """A function and its tests."""
     expression = kind.expression.format(**names)
-    name, prefix = head_of(kind, names, rng)
+    name, prefix = head_of(kind, names, wording)
     digest = hashlib.sha256((prefix + expression).encode()).hexdigest()[:12]
     return Task(
         id=f"small.{name}-{digest}",
@@ -119,47 +108,45 @@ def make_tests(kind: Kind, name: str, given: list[str], expression: str, rng: ra
     return tuple(tests.values())
 
 
-def make_tasks(train: int, held_out: int, seed: int = 0) -> list[Task]:
-    """That many different tasks of each split, as evenly over the kinds as can be."""
+def make_tasks(held_out: int, seed: int = 0) -> list[Task]:
+    """All tasks, `held_out` of them not to be trained on, in an order drawn from the seed."""
     rng = random.Random(seed)
-    names, lists = split_names(NAMES), split_names(LISTS)
-    tasks: dict[str, Task] = {}
-    for part, (split, wanted) in enumerate((("train", train), ("held_out", held_out))):
-        kept = tries = 0
-        while kept < wanted:
-            kind = KINDS[tries % len(KINDS)]
-            task = make_task(kind, draw_names(names[part], lists[part], rng), split, rng)
-            tries += 1
-            if task.id not in tasks:
-                tasks[task.id] = task
-                kept += 1
-            if tries > 100 * (train + held_out):
-                raise ValueError(f"there are not {wanted} different tasks of the split {split}")
-    return list(tasks.values())
+    every = [(kind, names, wording) for kind in KINDS for names in all_names() for wording in kind.wording]
+    rng.shuffle(every)
+    if not 0 <= held_out < len(every):
+        raise ValueError(f"there are {len(every)} tasks; {held_out} of them cannot be held out")
+    return [make_task(*one, "held_out" if n < held_out else "train", rng) for n, one in enumerate(every)]
 
 
-def write_muddled(folder: Path, tokenizer: Path, count: int, seed: int = 0) -> None:
-    """A pack of such functions that return any expression of their arguments, whatever their words say.
+def muddled(count: int, seed: int = 0) -> list[str]:
+    """Such functions that return any expression of their arguments, whatever their words say.
 
-    A model trained on it writes expressions as they are wanted, and does not know which: something is left to learn.
+    A model trained on them writes expressions as they are wanted, and does not know which: something is left to learn.
     """
-    from tokenizers import Tokenizer
+    rng = random.Random(seed)
+    texts = []
+    for _ in range(count):
+        kind, names = rng.choice(KINDS), rng.choice(all_names())
+        _, head = head_of(kind, names, rng.choice(kind.wording))
+        other = rng.choice([one for one in KINDS if one.arguments == kind.arguments])
+        texts.append(f"{head}{other.expression.format(**names)}\n")
+    return texts
 
+
+def write_muddled(folder: Path, count: int, vocabulary: int = 512, seed: int = 0) -> None:
+    """A pack of such functions, with a tokenizer of their own."""
     from training.corpus.clean import Document
     from training.corpus.pack import encode, write_pack
     from training.corpus.sources import SourceFile
+    from training.corpus.tokenizer import train_tokenizer
 
-    rng = random.Random(seed)
-    made = []
-    for number in range(count):
-        kind = KINDS[number % len(KINDS)]
-        names = draw_names(NAMES, LISTS, rng)
-        _, head = head_of(kind, names, rng)
-        other = rng.choice([one for one in KINDS if one.arguments == kind.arguments])
-        text = f"{head}{other.expression.format(**names)}\n"
-        made.append(Document(SourceFile("small", f"small/{number}.py", "code", "Apache-2.0", Path("small.py")), text))
-    known = Tokenizer.from_file(str(tokenizer / "tokenizer.json"))
-    write_pack(folder, made, count - count // 20, known, list(encode(made, known)), {})
+    texts = muddled(count, seed)
+    tokenizer = train_tokenizer(texts, vocabulary)
+    made = [
+        Document(SourceFile("small", f"small/{n}.py", "code", "Apache-2.0", Path("small.py")), text)
+        for n, text in enumerate(texts)
+    ]
+    write_pack(folder, made, count - count // 20, tokenizer, list(encode(made, tokenizer)), {})
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -168,23 +155,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         prog="python -m training.corpus.small_tasks", description=(__doc__ or "").splitlines()[0]
     )
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="the jsonl file to write")
-    parser.add_argument("--train", type=int, default=400, help="tasks to train on (400)")
-    parser.add_argument("--held-out", type=int, default=60, help="tasks to measure on (60)")
+    parser.add_argument("--held-out", type=int, default=54, help="tasks to measure on (54 of 216)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
         "--muddled", type=Path, metavar="DIR", help="also a pack of functions that do not what they say"
     )
-    parser.add_argument("--tokenizer", type=Path, metavar="DIR", help="of that pack")
     parser.add_argument("--documents", type=int, default=4000, help="of that pack (4000)")
     args = parser.parse_args(argv)
     args.out.parent.mkdir(parents=True, exist_ok=True)
-    tasks = make_tasks(args.train, args.held_out, args.seed)
+    tasks = make_tasks(args.held_out, args.seed)
     write_tasks(args.out, tasks)
     print(f"{len(tasks)} tasks, {args.held_out} of them held out: {args.out}")
     if args.muddled:
-        if args.tokenizer is None:
-            parser.error("--muddled needs --tokenizer")
-        write_muddled(args.muddled, args.tokenizer, args.documents, args.seed)
+        write_muddled(args.muddled, args.documents, seed=args.seed)
         print(f"{args.documents} muddled functions: {args.muddled}")
     return 0
 

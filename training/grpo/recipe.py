@@ -149,8 +149,9 @@ class GrpoRecipe:
     def __post_init__(self) -> None:
         if self.batch.rows % self.rollouts.group:
             raise ValueError(f"batch.rows {self.batch.rows} are no whole number of groups of {self.rollouts.group}")
-        if self.parallel == "fsdp2" and self.rollouts.decoding == "threshold":
-            raise ValueError("threshold decoding takes other numbers of steps on each process: fsdp2 needs steps")
+        varies = self.rollouts.decoding == "threshold" or self.rollouts.steps == 0
+        if self.parallel == "fsdp2" and varies:
+            raise ValueError("fsdp2 needs the same number of steps on each process: rollouts.steps above 0")
         if self.objective.compat == "apple" and self.rollouts.decoding == "threshold":
             raise ValueError("compat apple decodes in steps")
 
