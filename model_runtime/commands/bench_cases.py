@@ -12,7 +12,7 @@ from typing import Any
 
 from model_runtime.backends.onnx import default_threads
 from model_runtime.commands import machine
-from model_runtime.commands.models import WEIGHTS
+from model_runtime.commands.describing import WEIGHTS
 from model_runtime.engine.cache import Layout, lay_out
 from model_runtime.engine.canvas import add_masks, build_canvas
 from model_runtime.engine.engine import Engine

@@ -13,7 +13,7 @@ from typing import Any
 from model_runtime.catalog.catalog import find_model
 from model_runtime.commands import machine
 from model_runtime.commands.machine import readable
-from model_runtime.commands.models import WEIGHTS
+from model_runtime.commands.describing import WEIGHTS
 from model_runtime.commands.options import Parser
 from model_runtime.models.families import read_facts
 from model_runtime.protocol import DiffillError, FillRequest

@@ -92,7 +92,12 @@ def processor_fields() -> dict[str, str]:
 
 
 def memory() -> tuple[int | None, int | None]:
-    """Return the memory's size and what programs can still get of it, in bytes."""
+    """Return the memory's size and what programs can still get of it, in bytes; None where that cannot be known."""
+    with contextlib.suppress(ImportError, OSError):
+        import psutil
+
+        now = psutil.virtual_memory()
+        return now.total, now.available
     with contextlib.suppress(OSError, ValueError, KeyError):
         lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
         sizes = {name: int(value.split()[0]) * 1024 for name, value in (line.split(":", 1) for line in lines)}

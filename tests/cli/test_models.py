@@ -9,7 +9,7 @@ import pytest
 
 from model_runtime.catalog import catalog
 from model_runtime.cli import main
-from model_runtime.commands.models import count_parameters
+from model_runtime.commands.describing import count_parameters
 
 
 @pytest.fixture
@@ -50,7 +50,9 @@ def test_info_says_what_the_folder_holds(folder, tiny_models, capsys):
     assert (one["attention"], one["shift"], one["backends"]) == ("context_blind", True, ["onnx", "torch"])
     assert one["special_tokens"]["mask"] == {"id": 2, "text": "<|mask|>"}
     assert one["special_tokens"]["expand"] == {"id": 3, "text": "<|expand|>"}
-    assert one["decoding"] == {"sampler": "threshold", "threshold": 0.9, "length": "expand", "start_masks": 4}
+    decoding = {name: one["decoding"][name] for name in ("sampler", "threshold", "length", "start_masks")}
+    assert decoding == {"sampler": "threshold", "threshold": 0.9, "length": "expand", "start_masks": 4}
+    assert (one["family"], one["infills"], one["chat"]) == ("Dream", True, None)
     assert one["files"]["model.onnx"] == (folder / "model.onnx").stat().st_size
     assert one["size_bytes"] == sum(path.stat().st_size for path in folder.iterdir())
     assert (one["card"], one["license"]) == (None, None)
@@ -92,14 +94,17 @@ def test_the_licence_comes_from_the_model_card(folder, card, capsys):
     assert one["card"] == str(folder / "MODEL_CARD.md")
 
 
-def test_list_names_the_embedded_model(folder, monkeypatch, capsys):
+def test_list_names_the_embedded_model_first(folder, monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv("DIFFILL_MODELS_DIR", str(tmp_path / "none"))
     monkeypatch.setattr(catalog, "EMBEDDED", folder)
     assert main(["models", "list"]) == 0
     headings, embedded, *_ = capsys.readouterr().out.splitlines()
-    assert headings.split() == ["name", "parameters", "size", "licence", "backends"]
+    assert headings.split() == ["name", "parameters", "size", "licence", "here", "this", "machine"]
     assert embedded.startswith("embedded ")
     assert main(["models", "list", "--json"]) == 0
-    assert [one["name"] for one in json.loads(capsys.readouterr().out)] == ["embedded"]
+    listed = json.loads(capsys.readouterr().out)
+    assert listed[0]["name"] == "embedded"
+    assert [one["name"] for one in listed if one["installed"]] == ["embedded"]
 
 
 def test_what_is_no_model_is_one_sentence(folder, tmp_path, capsys):
