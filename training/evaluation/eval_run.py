@@ -22,7 +22,7 @@ from training.evaluation.benchmarks.problem import Problem
 from training.evaluation.decoders import Decoder, Filling, Sampling, Whole
 from training.evaluation.infill import hardware
 from training.evaluation.reporting import print_json, print_table, say, share
-from training.evaluation.runs import Plan, grade_gold, run
+from training.evaluation.runs import Plan, grade_gold, grade_nothing, run
 from training.evaluation.summary import check_ks, summarize
 from training.rewards.pool import RewardPool
 
@@ -93,7 +93,7 @@ def make_parser() -> Parser:
     )
     parser.add_argument("--temperature", type=numbers(float), metavar="A,B,…", help="(default: 0.2; engine: 0)")
     parser.add_argument("--k", type=numbers(int), default=(1,), metavar="A,B,…", help="of pass@k (default: 1)")
-    parser.add_argument("--no-gold", action="store_true", help="do not run the benchmark's own answers")
+    parser.add_argument("--no-gold", action="store_true", help="run neither the benchmark's own answers nor idle ones")
     add_options(parser)
     return parser
 
@@ -105,7 +105,11 @@ def main(argv: list[str]) -> int:
     summary = evaluate(args, args.model, args.out, args.temperature, tuple(args.k))
     print_summary(summary, Console())
     print_json(
-        {name: summary[name] for name in ("benchmark", "model", "temperatures", "best", "gold") if name in summary}
+        {
+            name: summary[name]
+            for name in ("benchmark", "model", "temperatures", "best", "gold", "nothing")
+            if name in summary
+        }
     )
     return 0
 
@@ -153,8 +157,10 @@ def evaluate(
         with Progress(console=out_console, transient=True, disable=not out_console.is_terminal) as bar:
             task = bar.add_task(out.name)
             rows = run(plan, problems, decoder, pool, out, about, lambda n, of: bar.update(task, completed=n, total=of))
-            gold = None if getattr(options, "no_gold", True) else grade_gold(problems, pool, out / "gold.json")
-    summary = {"benchmark": plan.benchmark, "model": plan.model, "about": about, **summarize(rows, ks, gold)}
+            bounds = {} if options.no_gold else {"gold": grade_gold(problems, pool, out / "gold.json")}
+            if bounds and problems[0].shape == "infill":
+                bounds["nothing"] = grade_nothing(problems, pool, out / "nothing.json")
+    summary = {"benchmark": plan.benchmark, "model": plan.model, "about": about, **summarize(rows, ks, bounds)}
     write_json(out / "summary.json", summary)
     return summary
 
@@ -274,6 +280,8 @@ def print_summary(summary: dict[str, Any], console: Console) -> None:
     )
     if "gold" in summary:
         say(f"gold ceiling: {percent(summary['gold'])} % of the benchmark's own answers pass here", console)
+    if "nothing" in summary:
+        say(f"floor: {percent(summary['nothing'])} % of the holes pass with no more than `pass` in them", console)
     if "best" in summary:
         say(f"T = {summary['best']['temperature']} is {summary['best']['note']}", console)
 

@@ -12,9 +12,9 @@ import fcntl
 import itertools
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -223,15 +223,34 @@ def kept_rows(file: IO[bytes], whole: Sequence[Batch]) -> tuple[list[Row], int]:
 
 def grade_gold(problems: Sequence[Problem], pool: RewardPool, path: Path) -> dict[str, bool]:
     """Whether the benchmark's own answers pass here, by problem: what no model can exceed. Kept in `path`."""
+    return grade_texts({problem.id: problem.gold for problem in problems}, problems, pool, path)
+
+
+def grade_nothing(problems: Sequence[Problem], pool: RewardPool, path: Path) -> dict[str, bool]:
+    """Whether a hole passes with `pass` in it, by problem: what is reached without knowing anything. Kept in `path`."""
+    texts = {p.id: idle(p.gold) for p in problems if p.shape == "infill" and p.gold is not None}
+    return grade_texts(texts, problems, pool, path)
+
+
+def idle(text: str) -> str:
+    """The statement that does nothing, indented and ended as `text` is."""
+    indent = text[: len(text) - len(text.lstrip(" \t"))]
+    return f"{indent}pass" + "\n" * text.endswith("\n")
+
+
+def grade_texts(
+    texts: Mapping[str, str | None], problems: Sequence[Problem], pool: RewardPool, path: Path
+) -> dict[str, bool]:
+    """Whether these fills or answers pass, by problem; those of None and of no text are left out."""
+    wanted = {problem.id: problem for problem in problems if texts.get(problem.id) is not None}
     if path.is_file():
         known = read_json(path)
-        if set(known) == {problem.id for problem in problems}:
+        if set(known) == set(wanted):
             return known
-    grader, programs = Grader(), [(problem, gold_program(problem)) for problem in problems]
+    grader = Grader()
     futures = {
-        problem.id: pool.submit(grader, problem, problem.gold or "", code)
-        for problem, code in programs
-        if code is not None
+        name: pool.submit(grader, problem, texts[name] or "", gold_program(replace(problem, gold=texts[name])) or "")
+        for name, problem in wanted.items()
     }
     found = {name: future.result().passed for name, future in futures.items()}
     write_json(path, found)

@@ -35,8 +35,12 @@ def by_temperature(rows: Iterable[Row]) -> dict[float, list[Row]]:
     return dict(sorted(groups.items()))
 
 
-def summarize(rows: Sequence[Row], ks: Sequence[int], gold: Mapping[str, bool] | None = None) -> dict[str, Any]:
-    """All figures of a run: those of each temperature, which temperature is best, and the gold ceiling.
+def summarize(
+    rows: Sequence[Row], ks: Sequence[int], bounds: Mapping[str, Mapping[str, bool]] | None = None
+) -> dict[str, Any]:
+    """All figures of a run: those of each temperature, which temperature is best, and what bounds them.
+
+    `bounds` say of each problem whether "gold" passes, and "nothing".
 
     RequestError for a k larger than the samples of a problem.
     """
@@ -52,8 +56,9 @@ def summarize(rows: Sequence[Row], ks: Sequence[int], gold: Mapping[str, bool] |
             name: found["temperatures"][best][name],
             "note": f"the best of {count} temperatures, chosen by these very results, as the paper reports",
         }
-    if gold:
-        found["gold"] = asdict(bootstrap([float(passed) for passed in gold.values()]))
+    for name, passed in (bounds or {}).items():
+        if passed:
+            found[name] = asdict(bootstrap([float(value) for value in passed.values()]))
     return found
 
 

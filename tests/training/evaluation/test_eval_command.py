@@ -98,7 +98,9 @@ def test_the_embedded_model_fills_lines(tmp_path, capsys):
     ]
     assert given(*asked) == 0
     assert json.loads((tmp_path / "run/run.json").read_text())["plan"]["decoder"] == "engine"
-    assert "gold ceiling: 100.0" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "gold ceiling: 100.0" in printed
+    assert "floor: 0.0 (0.0 to 0.0) % of the holes pass" in printed
 
 
 def test_a_batch_draws_the_same_again_and_padding_changes_nothing(model):

@@ -216,7 +216,7 @@ def row(task: str, passed: bool, **changes) -> dict:
 
 def test_figures_of_a_run():
     rows = [row("a", True), row("a", False, seed=1), row("b", False), row("b", False, seed=1, gap=3, echo=True)]
-    found = summarize(rows, [1, 2], {"a": True, "b": False})
+    found = summarize(rows, [1, 2], {"gold": {"a": True, "b": False}})
     figures = found["temperatures"]["0.2"]
     assert figures["pass@1"]["mean"] == 0.25
     assert figures["pass@2"]["mean"] == 0.5
