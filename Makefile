@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 
-.PHONY: demo test check editors check-extension vsix vsix-light e2e e2e-repeat e2e-tools bench-vscode pictures format bench bench-lsp soak load corpus corpus-archive embedded pipeline evaluate clean
+.PHONY: demo test check editors check-extension vsix vsix-light e2e e2e-repeat e2e-tools bench-vscode pictures format bench bench-lsp soak load corpus corpus-archive embedded pipeline evaluate figures figures-pipeline clean
 
 demo: .venv/light
 	$(BIN)/diffill fill examples/inventory.py
@@ -65,6 +65,21 @@ pipeline: .venv/dev
 
 evaluate: .venv/dev
 	$(BIN)/python -m training.evaluation.infill --count 1000 --predictors copy,ngram,embedded
+
+# The DiffuCoder paper's figures, small: of the embedded model on lines of held-out packages, and of the pipeline's last
+# two stages on problems of our own (docs/evaluation.md). A few minutes each; what was measured is not measured again.
+FIGURES := build/figures
+HELD_OUT := build/evaluation/held-out.jsonl
+figures: .venv/dev $(HELD_OUT)
+	$(BIN)/diffill eval report tasks-line --data $(HELD_OUT) --limit 30 --samples 2 --out $(FIGURES)/embedded
+
+figures-pipeline: .venv/dev
+	$(BIN)/diffill eval report humaneval --data examples/evaluation/humaneval.jsonl --prompt plain --max-new-tokens 48 \
+	  --samples 4 --batch 24 --model midtrain=$(PIPELINE)/midtrain --model sft=$(PIPELINE)/sft --out $(FIGURES)/pipeline
+
+$(HELD_OUT): | .venv/dev
+	mkdir -p $(@D)
+	$(BIN)/diffill train tasks --package more-itertools --package toolz --package boltons --per-package 60 --out $@
 
 # The VS Code extension; Node comes from PyPI, into a folder that git ignores.
 NODE := build/node/bin
