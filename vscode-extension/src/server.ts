@@ -97,7 +97,8 @@ export class Server implements vscode.Disposable {
       throw new Declined(this.problem ?? "The language server does not run");
     }
     try {
-      return await this.client.sendRequest<T>(method, params, token);
+      const { client } = this; // a token that is undefined would be taken for a second parameter
+      return await (token ? client.sendRequest<T>(method, params, token) : client.sendRequest<T>(method, params));
     } catch (error) {
       if (token?.isCancellationRequested) {
         throw new vscode.CancellationError();
