@@ -101,6 +101,8 @@ class OnnxBackend:
         if not given:
             nothing = np.repeat(empty_past(self.facts, 1).k_N1KPD, len(pasts), axis=1)
             return nothing, nothing
+        if not self._grouped and all(past is given[0] for past in given):
+            given = given[:1]  # it serves every row
         return self._stacks.of(given, length)
 
     def keep(self, cached_NBKWD: np.ndarray, wanted_W: np.ndarray) -> np.ndarray:
@@ -127,7 +129,7 @@ def ungrouped(feeds: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     flat = {}
     for name, array in feeds.items():
         if name in ("past_k", "past_v"):
-            flat[name] = array if count == 1 else np.repeat(array, group, axis=1)
+            flat[name] = np.repeat(array, group, axis=1) if array.shape[1] > 1 else array
         elif name in ("past_positions", "past_segments"):
             flat[name] = np.repeat(array, group, axis=0)
         else:

@@ -45,6 +45,9 @@ class Model(Protocol):
 
 
 Loader = Callable[[str], Model]
+Jobs = queue.SimpleQueue[dict[str, Any]]
+Cancels = dict[int, threading.Event]
+Say = Callable[[dict[str, Any]], None]
 
 
 def load_engine(model: str, keep_context: float = 64.0, together: int = 1) -> Model:
@@ -56,9 +59,14 @@ def load_engine(model: str, keep_context: float = 64.0, together: int = 1) -> Mo
 
 def work(load: Loader, source: BinaryIO, sink: BinaryIO) -> None:
     """Serve the jobs of `source` until the process is ended; answers go to `sink`."""
-    jobs: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
-    cancels: dict[int, threading.Event] = {}
+    jobs: Jobs = queue.SimpleQueue()
+    cancels: Cancels = {}
     threading.Thread(target=receive, args=(source, jobs, cancels), daemon=True).start()
+    serve_all(load, jobs, cancels, functools.partial(send, sink))
+
+
+def serve_all(load: Loader, jobs: Jobs, cancels: Cancels, say: Say) -> None:
+    """Serve jobs for ever; what there is to tell, `say` is told."""
     model: Model | None = None
     courses = Courses()
     while True:
@@ -67,14 +75,14 @@ def work(load: Loader, source: BinaryIO, sink: BinaryIO) -> None:
                 while len(courses):
                     courses.advance()
                 model = None  # two models at once may be more than the memory holds
-                model = try_to_load(load, job, sink)
+                model = try_to_load(load, job, say)
                 cancels.pop(job["job"], None)
             else:
-                courses.start(functools.partial(serve, model, job, cancels, sink))
+                courses.start(functools.partial(serve, model, job, cancels, say))
         courses.advance()
 
 
-def arrived(jobs: queue.SimpleQueue[dict[str, Any]], wait: bool) -> Iterator[dict[str, Any]]:
+def arrived(jobs: Jobs, wait: bool) -> Iterator[dict[str, Any]]:
     """The jobs that came in; if told to `wait`, at least one."""
     with contextlib.suppress(queue.Empty):
         while True:
@@ -82,19 +90,19 @@ def arrived(jobs: queue.SimpleQueue[dict[str, Any]], wait: bool) -> Iterator[dic
             wait = False
 
 
-def try_to_load(load: Loader, job: dict[str, Any], sink: BinaryIO) -> Model | None:
+def try_to_load(load: Loader, job: dict[str, Any], say: Say) -> Model | None:
     """Load a model, and say how it went."""
     try:
         start = time.perf_counter()
         model = load(job["model"])
-        send(sink, {"job": job["job"], "loaded": round((time.perf_counter() - start) * 1000, 1)})
+        say({"job": job["job"], "loaded": round((time.perf_counter() - start) * 1000, 1)})
         return model
     except Exception as error:
-        fail(error, job["job"], sink)
+        fail(error, job["job"], say)
         return None
 
 
-def serve(model: Model | None, job: dict[str, Any], cancels: dict[int, threading.Event], sink: BinaryIO) -> None:
+def serve(model: Model | None, job: dict[str, Any], cancels: Cancels, say: Say) -> None:
     """Run a fill or a rewrite to its end."""
     number = job["job"]
     try:
@@ -103,30 +111,35 @@ def serve(model: Model | None, job: dict[str, Any], cancels: dict[int, threading
         kind: type[FillRequest | RewriteRequest] = FillRequest if job["do"] == "fill" else RewriteRequest
         for message in model.stream(from_json(kind, job["request"], "request"), cancels[number], job["draft"]):
             name = "frame" if isinstance(message, Frame) else "result"
-            send(sink, {"job": number, name: to_json(message)})
+            say({"job": number, name: to_json(message)})
     except Exception as error:
-        fail(error, number, sink)
+        fail(error, number, say)
     finally:
         cancels.pop(number, None)
 
 
-def fail(error: Exception, number: int, sink: BinaryIO) -> None:
+def fail(error: Exception, number: int, say: Say) -> None:
     """Say what went wrong; where memory ran out, end."""
     if ran_out_of_memory(error):
         os._exit(OUT_OF_MEMORY)  # what the libraries hold by now is in no known state
-    send(sink, {"job": number, **told(error)})
+    say({"job": number, **told(error)})
 
 
-def receive(source: BinaryIO, jobs: queue.SimpleQueue[dict[str, Any]], cancels: dict[int, threading.Event]) -> None:
-    """Put jobs into the queue and set the cancels of those that are no longer wanted; end the process with `source`."""
+def receive(source: BinaryIO, jobs: Jobs, cancels: Cancels) -> None:
+    """Take in the messages of `source`; end the process with it."""
     while (message := receive_one(source)) is not None:
-        if message["do"] == "cancel":
-            if (event := cancels.get(message["job"])) is not None:
-                event.set()
-            continue
-        cancels[message["job"]] = threading.Event()
-        jobs.put(message)
+        take(message, jobs, cancels)
     os._exit(0)
+
+
+def take(message: dict[str, Any], jobs: Jobs, cancels: Cancels) -> None:
+    """Put a job into the queue, or set the cancel of one that is no longer wanted."""
+    if message["do"] == "cancel":
+        if (event := cancels.get(message["job"])) is not None:
+            event.set()
+        return
+    cancels[message["job"]] = threading.Event()
+    jobs.put(message)
 
 
 def send(sink: BinaryIO, message: dict[str, Any]) -> None:

@@ -267,7 +267,7 @@ def reduce_rows(graph: Graph, logits_BRV: str, vocabulary: int) -> None:
 
 def signature(layers: int, kv_heads: int, head_width: int, vocabulary: int) -> tuple[list[Any], list[Any]]:
     """Inputs and outputs with their shapes, under the names of `export.INPUTS` and `export.OUTPUTS`."""
-    cached: list[Any] = [layers, 1, kv_heads, "P", head_width]
+    cached: list[Any] = [layers, "Q", kv_heads, "P", head_width]  # Q is 1, for a past that all rows share, or B
     shapes: dict[str, tuple[int, list[Any]]] = {
         "ids": (INT, ["B", "W"]),
         "positions": (INT, ["B", "W"]),

@@ -352,3 +352,56 @@ def test_what_typing_contradicts_becomes_a_draft_if_that_is_wanted(drafts):
         assert [told["draft"] for told in worker.told if told["do"] == "fill"][1:] == ["idth" if drafts else "", "", ""]
 
     run(scene())
+
+
+def test_several_run_at_once_and_one_cancel_is_told_for_one():
+    async def play():
+        scheduler, worker = await ready(together=2)
+        first, second, third = (scheduler.submit(request(text), (n, None)) for n, text in enumerate("abc"))
+        assert worker.fills() == ["a", "b"]
+        assert scheduler.status()["queue"] == {"waiting": 1, "running": 2}
+        scheduler.cancel(first)
+        assert worker.told[-1] == {"do": "cancel", "job": first.number}
+        assert worker.fills() == ["a", "b"]  # it runs on to the end of its step
+        for job in (second, first):
+            worker.say({"job": job.number, "result": to_json(result_for(job.request, "ok"))})
+        assert worker.fills() == ["a", "b", "c"]
+        assert (await second.answer).holes[0].text == "ok"
+        worker.finish()
+        assert (await third.answer).end == "complete"
+        await scheduler.close()
+
+    run(play())
+
+
+def test_another_model_waits_until_those_that_run_have_ended():
+    async def play():
+        scheduler, worker = await ready(together=3)
+        first = scheduler.submit(request("a"), (1, None))
+        other = scheduler.submit(request("b"), (2, None), "other")
+        scheduler.submit(request("c"), (3, None))
+        assert worker.fills() == ["a"]  # nobody overtakes the one who waits for another model
+        worker.finish()
+        await first.answer
+        assert worker.told[-1]["model"] == "other"
+        worker.load()
+        assert worker.fills() == ["a", "b"]
+        worker.finish()
+        assert (await other.answer).end == "complete"
+        await scheduler.close()
+
+    run(play())
+
+
+def test_a_crash_ends_all_that_ran_together():
+    async def play():
+        scheduler, worker = await ready(together=2)
+        jobs = [scheduler.submit(request(text), (n, None)) for n, text in enumerate("ab")]
+        worker.die(3)
+        for job in jobs:
+            with pytest.raises(RpcError, match="exit code 3"):
+                await job.answer
+        assert scheduler.status()["queue"]["running"] == 0
+        await scheduler.close()
+
+    run(play())
