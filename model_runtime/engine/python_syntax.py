@@ -17,6 +17,8 @@ PROBES = (
     *("pass", "if x:", "x,", "x", "x(", "x)", ")", "x):", "else:", "try:", "except x:", "@x", "def x(", "def x():"),
     *("x=x,", "x: x,", "]", "}", "=x,", "x = [", ") -> x:", "for x in x", "if x in (", "class x:"),
 )
+# how a header may end that has been begun; its block may still be missing
+ENDS = (":", "():", "x():", "x:", "x in x:", " in x:", " as x:", "x):", ") as x:")
 # what a line begins with that has a block under it, and a whole one
 HEADERS = {
     **{word: f"{word} x:" for word in ("if", "while", "with", "except", "elif", "class", "match", "case")},
@@ -24,6 +26,7 @@ HEADERS = {
     "async": "async def x():",
 }
 HEADER = re.compile(r":\s*(#.*)?$")
+WORD = re.compile(rf"(?:{'|'.join(HEADERS)})\b")
 OUTERMOST = re.compile(r"(?!else\b|elif\b|except\b|finally\b)[\w@]")  # a line at the margin that begins a statement
 MOST_LINES = 400  # of a stretch that is parsed again and again
 
@@ -43,15 +46,39 @@ class Judge:
     """Tells for a hole between two texts whether a fill parses."""
 
     def __init__(self, prefix: str, suffix: str):
-        self._stretch = next((pair for pair in stretches(prefix, suffix) if tells(*pair)), None)
+        self._line = prefix.rpartition("\n")[2]
+        self._margin = self._line[: indentation(self._line)]
+        self._begun = WORD.match(self._line.strip()) is not None  # the hole is in a header
+        rest, _, after = suffix.partition("\n")
+        following = next((line for line in after.split("\n") if line.strip()), "")
+        # how deep the code goes on below; nothing may stand behind the hole in its line
+        self._below = None if rest.strip() else indentation(following)
+        probes = (*PROBES, *(f"{end}\n{self._margin} pass" for end in ENDS if self._begun and self._below is not None))
+        self._stretch = next((pair for pair in stretches(prefix, suffix) if tells(*pair, probes)), None)
         self._known: dict[str, bool] = {}
         self._headers = tuple(word for word, whole in HEADERS.items() if self._fits(whole))
-        if self._fits("pass") or self._fits("x") or self._fits("x,"):
+        if self._line.strip() or self._fits("pass") or self._fits("x") or self._fits("x,"):
             self._headers = ()  # something else may stand here, too
 
-    def accepts(self, fill: str) -> bool:
-        """Whether Python parses with `fill` in the hole, a lone `#` aside; true where that cannot be told."""
-        return self._stretch is None or (self._fits(fill) and fill.strip() != "#")
+    def accepts(self, fill: str, whole: bool = False) -> bool:
+        """Whether Python parses with `fill` in the hole, a lone `#` aside; true where that cannot be told.
+
+        Unless the fill must be `whole`, a header may lack its block where that is still to be written.
+        """
+        if self._stretch is None:
+            return True
+        return fill.strip() != "#" and (self._fits(fill) or (not whole and self._opens(fill)))
+
+    def _opens(self, fill: str) -> bool:
+        """Whether a fill ends with a header to which nothing is missing but its block, and the block may be missing."""
+        line = f"{self._line}{fill}".rpartition("\n")[2]
+        begun = self._begun and "\n" not in fill
+        if self._below is None or not HEADER.search(line):
+            return False
+        own = indentation(line)
+        if self._below > own or (self._below == own and not begun):
+            return False
+        return self._fits(f"{fill}\n{line[:own]} pass")
 
     def may_begin(self, text: str) -> bool:
         """Whether a fill that parses may begin with `text`: where a block follows, only what heads one."""
@@ -65,11 +92,11 @@ class Judge:
         return self._known[fill]
 
 
-def tells(before: str, after: str) -> bool:
+def tells(before: str, after: str, probes: tuple[str, ...] = PROBES) -> bool:
     """Whether anything could stand between two texts."""
     if before.count("\n") + after.count("\n") > MOST_LINES:
         return False
-    return any(parses(f"{before}{probe}{after}") for probe in PROBES)
+    return any(parses(f"{before}{probe}{after}") for probe in probes)
 
 
 def indentation(line: str) -> int:

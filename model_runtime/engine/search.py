@@ -31,6 +31,7 @@ FINISHED = 8  # texts that are compared at the end
 MARGIN = 2.0  # nats by which a beginning may lie behind the best that is finished
 FAR = 6.0  # the same where nothing finished parses
 EMPTY = 0.5  # so probable must an empty fill be
+GO_ON = 0.3  # the share of ends, where a line ends behind the hole as it does within, after which the text goes on
 SUFFIX = 12  # tokens behind the hole that a finished text is to predict
 # what a finished text's score is made of, besides the sum of its log-probabilities
 NETWORK_SUFFIX, COUNTED_SUFFIX, LENGTH = 0.5, 0.3, 0.3
@@ -119,14 +120,17 @@ class Search:
         """Every beginning one token longer; the best are kept, and those that may end here are finished."""
         grown: list[Hypothesis] = []
         for hypothesis, (text_V, ending) in zip(self.live, self.look(), strict=True):
-            if self.judge is not None and not self.judge.accepts(self.text(hypothesis)):
+            onward = ending * GO_ON if self.may_break(hypothesis) else 0.0
+            if self.judge is not None and not self.judge.accepts(self.text(hypothesis), whole=onward > 0):
                 self.refused.append(hypothesis.ended(ending))
                 ending = 0.0  # more must follow
-            if ending > (0.0 if hypothesis.tokens else EMPTY):
+            if ending > (0.0 if hypothesis.tokens else EMPTY) and not self.at_margin(hypothesis):
                 self.finished.append(hypothesis.ended(ending))
             if len(hypothesis.tokens) - (self.head is not None) >= self.settings.options.max_tokens:
                 self.cut.append(hypothesis)
                 continue
+            if onward and self.newline is not None:
+                grown.append(hypothesis.grown(self.newline, onward))
             wide = BEAM if hypothesis.tokens else FIRST
             for token in np.argpartition(-text_V, wide)[:wide].tolist():
                 if text_V[token] > 0:
@@ -137,6 +141,20 @@ class Search:
             bar = max(it.score for it in self.refused) - FAR
         grown = [it for it in grown if it.score > bar and self.may_go_on(it)]
         self.live = sorted(grown, key=lambda it: -it.score)[:BEAM]
+
+    def full(self, hypothesis: Hypothesis) -> bool:
+        """Whether it has all the lines that it may have."""
+        most = self.settings.options.max_lines
+        return most is not None and 1 + sum(token == self.newline for token in hypothesis.tokens) >= most
+
+    def may_break(self, hypothesis: Hypothesis) -> bool:
+        """Whether a newline, which behind the hole would be its end, may also begin another line of it."""
+        ends = self.canvas.contexts[1][:1] == [self.newline]
+        return ends and bool(hypothesis.tokens) and not self.full(hypothesis) and not self.at_margin(hypothesis)
+
+    def at_margin(self, hypothesis: Hypothesis) -> bool:
+        """Whether its last line, not its first, is still blank."""
+        return self.newline in hypothesis.tokens and not self.text(hypothesis).rpartition("\n")[2].strip()
 
     def may_go_on(self, hypothesis: Hypothesis) -> bool:
         """Whether a text that begins like this may parse."""
@@ -173,10 +191,9 @@ class Search:
         bias_CV, lines = self.bans.for_cells([(cell, self.bans.shrinking) for cell in cells])
         candidates = self.cache.step(list(layouts), bias_CV, [[line] for line in lines])
         after = self.canvas.contexts[1][:1]
-        most = self.settings.options.max_lines
         for b, (layout, cell, hypothesis) in enumerate(zip(layouts, cells, self.live, strict=True)):
-            full = most is not None and 1 + sum(token == self.newline for token in hypothesis.tokens) >= most
-            ends = sorted({*after, *([self.newline] if full and self.newline is not None else [])})
+            last = [self.newline] if self.newline is not None and self.full(hypothesis) else []
+            ends = sorted({*after, *last})
             network_V = dense(candidates, b, self.facts.vocabulary)
             yield layout, network_V, float(candidates.entropy_BR[b, 0]), ends if cell.only is None else []
 

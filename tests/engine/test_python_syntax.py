@@ -76,11 +76,31 @@ def cut(text: str, line: str) -> tuple[str, str]:
 def test_fills_that_parse_are_told_from_others(line, fills, refused):
     before, after = cut(MODULE, line)
     judge = Judge(before, after)
-    assert [fill for fill in [line, *fills] if not judge.accepts(fill)] == []
-    assert [fill for fill in refused if judge.accepts(fill)] == []
+    assert [fill for fill in [line, *fills] if not judge.accepts(fill, whole=True)] == []
+    assert [fill for fill in refused if judge.accepts(fill, whole=True)] == []
     # the file as a whole agrees, but for the lone comment
     assert all(parses(before + fill + after) for fill in [line, *fills])
     assert not any(parses(before + fill + after) for fill in refused if fill != "#")
+
+
+@pytest.mark.parametrize(
+    ("text", "fills", "refused"),
+    [
+        ("def f(n):\n    if n@\n", [" == 0:", ":", " and f(n):  # so"], [" == 0", " == (:"]),
+        ("def f(n):\n    if n@\n    return n\n", [" == 0:"], []),
+        ("def f(n):\n    @\n    return n\n", ["n = 1"], ["if n:", "while True:"]),
+        ("def f(n):\n    n = 1\n    @\n\n\nx = 1\n", ["return n", "if n:"], ["else:"]),
+        ("def f(n):\n    if n@\n        return n\n", [":", " and not f(n):"], [""]),
+        ("class A:\n    def f@\n", ["(self):", "(self):\n        if self:"], ["(self)", "(self):\n    if self:"]),
+        ("if x:\n    pass\nelse@\n", [":"], ["", " x:"]),
+        ("f(x@)\n", [", y"], [":"]),
+    ],
+)
+def test_a_header_may_lack_the_block_that_is_still_to_be_written(text, fills, refused):
+    before, _, after = text.partition("@")
+    judge = Judge(before, after)
+    assert [fill for fill in fills if not (judge.may_begin(fill[:1]) and judge.accepts(fill))] == []
+    assert [fill for fill in refused if judge.accepts(fill)] == []
 
 
 def test_an_error_elsewhere_does_not_matter():

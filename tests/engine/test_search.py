@@ -102,6 +102,25 @@ def test_python_must_parse(tokenizer, ids):
     assert fill(tokenizer, table, language="text").holes[0].text == "(a"
 
 
+def test_a_header_gets_its_block_where_there_may_be_more_lines(tokenizer, ids):
+    """Behind the hole its line ends, so a newline is the hole's end, too, unless something is still missing."""
+    x, colon, newline, blank, a = (ids(text) for text in ("x", ":", "\n", " ", "a"))
+    table = {x: {colon: 1.0}, colon: {newline: 1.0}, newline: {blank: 1.0}, blank: {a: 1.0}, a: {newline: 1.0}}
+    engine = Engine(Chain(table), tokenizer)
+    for lines, expected in ((1, ":"), (2, ":\n a"), (9, ":\n a"), (None, ":\n a")):
+        request = FillRequest(text="if x\n", holes=[(4, 4)], language="python", max_lines=lines)
+        assert engine.fill(request).holes[0].text == expected
+    request = FillRequest(text="if x\n b\n", holes=[(4, 4)], language="python", max_lines=9)
+    assert engine.fill(request).holes[0].text == ":"
+
+
+def test_a_text_does_not_end_in_a_blank_line(tokenizer, ids):
+    a, newline, blank = ids("a"), ids("\n"), ids(" ")
+    table = {ids("="): {a: 1.0}, a: {newline: 1.0}, newline: {newline: 0.5, blank: 0.5}, blank: {newline: 1.0}}
+    request = FillRequest(text="x=\n", holes=[(2, 2)], language="text", max_lines=9)
+    assert Engine(Chain(table), tokenizer).fill(request).holes[0].text == "a"
+
+
 def test_where_nothing_parses_there_is_a_fill_nevertheless(tokenizer, ids):
     result = fill(tokenizer, {ids("="): {ids("("): 1.0}}, language="python")
     assert (result.holes[0].text, result.end) == ("(", "complete")
