@@ -21,7 +21,9 @@ LISTENING = re.compile(r"listening on http://127\.0\.0\.1:(\d+)/")
 
 SETTINGS: dict[str, Any] = {
     "diffill.python": sys.executable,
-    "diffill.minConfidence": 0,  # where a suggestion comes shall not hang on how sure this year's model is
+    # whether a suggestion comes shall not hang on how sure this year's model is, nor on how busy this machine
+    "diffill.minConfidence": 0,
+    "diffill.deadlineMs": 30_000,
     "telemetry.telemetryLevel": "off",
     "update.mode": "none",
     "extensions.autoCheckUpdates": False,

@@ -31,6 +31,16 @@ def test_tab_inserts_what_was_shown(window, plain):
     assert saved(window) == place.with_text(place.key + shown)
 
 
+def test_the_first_key_while_everything_starts(start_server, open_window, plain):
+    """No daemon runs, and nobody waits for the language server."""
+    place = tasks.place(plain)
+    window = open_window(start_server(), {"first.py": place.before})
+    window.open("first.py", place.line + 1, place.column + 1)
+    window.type(place.key)
+    assert window.wait_ghost(seconds=60) == place.offers[0]
+    window.shot("shown")
+
+
 def test_escape_leaves_the_file(window, plain):
     place = tasks.place(plain)
     type_key(window, place)

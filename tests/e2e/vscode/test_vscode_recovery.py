@@ -43,7 +43,8 @@ def test_the_daemon_is_killed_and_started_again(window, plain):
     os.kill(before, signal.SIGKILL)
     wait_until(lambda: not is_running(before), "the daemon to be gone")
     window.shot("killed")
-    window.insist(place.key)
+    window.type(place.key)
+    window.wait_ghost(seconds=60)
     window.shot("recovered")
     assert window.server.daemon()["pid"] != before
     window.wait_state("ready")
@@ -56,7 +57,8 @@ def test_the_language_server_is_killed_and_started_again(window, plain):
     os.kill(before, signal.SIGKILL)
     wait_until(lambda: servers_of(window.server) not in ([before], []), "another server")
     window.ready()
-    window.insist(place.key)
+    window.type(place.key)
+    window.wait_ghost(seconds=60)
     window.shot("recovered")
 
 
