@@ -56,7 +56,7 @@ embedded: .venv/dev
 	$(BIN)/python -m training.counts build/embedded
 	$(BIN)/python -m training.release build/embedded-run
 
-# The DiffuCoder pipeline on a small corpus: about a quarter of an hour on two cores. What was done is not done again.
+# The DiffuCoder pipeline on a small corpus, minutes on two cores. What was done is not done again.
 PIPELINE := build/pipeline
 pipeline: .venv/dev
 	$(BIN)/diffill train corpus training/recipes/tiny/corpus.yaml --out $(PIPELINE)/corpus
