@@ -18,29 +18,35 @@ from model_runtime.daemon.scheduler import Scheduler
 from model_runtime.protocol import FillRequest, FillResult, RequestError, RewriteRequest
 
 BURST = 6  # of a minute's requests, one part of so many may come at once
+REFUSALS = 60  # lines a minute: strangers shall not push what matters out of the audit log
 OWNER = "owner"  # who has the daemon's own token, in the audit log
 KEY_HEADERS = ("x-api-key", "api-key")  # beside Authorization: llama.cpp's, Azure's
 
 OnFrame = Callable[[dict[str, Any]], None]
 
 
+class Rate:
+    """So many a minute, a part of them at once."""
+
+    def __init__(self, per_minute: int, now: float):
+        self._per_s, self._burst, self._at = per_minute / 60, max(1.0, per_minute / BURST), now
+        self._left = self._burst
+
+    def wait(self, now: float) -> float:
+        """Seconds until there may be one more; 0 counts it."""
+        self._left, self._at = min(self._burst, self._left + (now - self._at) * self._per_s), now
+        if self._left < 1:
+            return (1 - self._left) / self._per_s
+        self._left -= 1
+        return 0.0
+
+
 @dataclass
 class Usage:
-    """What a token has asked for: requests it still may make now, and those that are not answered."""
+    """What a token has asked for: how fast, and what of it is not answered."""
 
-    left: float
-    at: float  # of time.monotonic(), when `left` was true
+    rate: Rate
     jobs: set[Job] = field(default_factory=set)
-
-    def wait(self, account: Account, now: float) -> float:
-        """Seconds until one more request may be made; 0 counts one."""
-        burst = max(1.0, account.per_minute / BURST)
-        rate = account.per_minute / 60
-        self.left, self.at = min(burst, self.left + (now - self.at) * rate), now
-        if self.left < 1:
-            return (1 - self.left) / rate
-        self.left -= 1
-        return 0.0
 
 
 class Door:
@@ -57,11 +63,11 @@ class Door:
         self.closing = False
         self._usage: dict[str, Usage] = {}
         self._answers: set[asyncio.Future[FillResult]] = set()
+        self._refusals, self._untold = Rate(REFUSALS, clock()), 0
 
     def usage(self, account: Account) -> Usage:
         """What an account has asked for; a new one has its burst before it."""
-        fresh = Usage(max(1.0, account.per_minute / BURST), self.clock())
-        return self._usage.setdefault(account.sha256, fresh)
+        return self._usage.setdefault(account.sha256, Usage(Rate(account.per_minute, self.clock())))
 
     def watch(self, answer: asyncio.Future[FillResult]) -> None:
         """An answer that the end waits for."""
@@ -81,6 +87,14 @@ class Door:
             impatient.cancel()
             done.cancel()
         return len(self._answers)
+
+    def refuse(self, address: str, via: str, why: str) -> None:
+        """Write down that a stranger was sent away, or count it for the next such line."""
+        if self._refusals.wait(self.clock()) > 0:
+            self._untold += 1
+            return
+        self.note("refused", address=address, via=via, why=why, untold=self._untold or None)
+        self._untold = 0
 
     def note(self, event: str, **facts: Any) -> None:
         """Write something down, where that is wanted."""
@@ -160,7 +174,7 @@ class Caller:
         waiting = sum(session[1] is None or job.session != session for job in usage.jobs)  # others are superseded
         if waiting >= self.account.at_once:
             raise RpcError(LIMITED, f"this token has at most {self.account.at_once} requests at a time", 1.0)
-        if (seconds := usage.wait(self.account, self.door.clock())) > 0:
+        if (seconds := usage.rate.wait(self.door.clock())) > 0:
             sentence = f"this token has at most {self.account.per_minute} requests a minute"
             raise RpcError(LIMITED, sentence, seconds)
 

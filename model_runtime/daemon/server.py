@@ -188,7 +188,7 @@ class Daemon:
             return Caller(self._door, None, address, via)
         account = accounts.find(token) if accounts is not None else None
         if account is None:
-            self._door.note("refused", address=address, via=via, why="no token" if not token else "unknown token")
+            self._door.refuse(address, via, "no token" if not token else "unknown token")
             return None
         return Caller(self._door, account, address, via)
 

@@ -101,7 +101,7 @@ def test_too_many_a_minute_get_429_and_the_seconds_to_wait(team):
 
     async def scene():
         async with serving(sharing=team.sharing()) as (daemon, port), http(port, ann) as web:
-            now = [1000.0]
+            now = [daemon._door.clock()]
             daemon._door.clock = lambda: now[0]
             body = {"input_prefix": "x = ", "cache_prompt": False}
             for status in (200, 200, 429):
@@ -237,6 +237,22 @@ def test_the_audit_log_says_who_and_how_much_and_no_text(team):
         == [line["token"] for line in team.lines("disconnect")]
     )
     assert [(line["via"], line["why"]) for line in team.lines("refused")] == [("/props", "unknown token")]
+
+
+def test_strangers_cannot_fill_the_audit_log(team):
+    async def scene():
+        async with serving(sharing=team.sharing()) as (daemon, port), http(port, "wrong") as web:
+            now = [daemon._door.clock()]
+            daemon._door.clock = lambda: now[0]
+            for _ in range(15):
+                await web.get("/props")
+            now[0] += 1.01
+            await web.get("/props")
+
+    run(scene())
+    lines = team.lines("refused")
+    assert len(lines) == 11  # a sixth of a minute's, then one more
+    assert [line.get("untold") for line in lines] == [None] * 10 + [5]
 
 
 def test_the_audit_log_turns_over_and_trouble_with_it_ends_nothing(tmp_path, monkeypatch, caplog):
