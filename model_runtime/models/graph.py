@@ -140,7 +140,10 @@ class Placed:
     of_keys: str  # rows of cos and sin: [B, T]
     of_queries: str  # [B, W]
     of_queries_last: str  # [B, R]
-    batch: str  # [B, 1, 1, 1], as a shape
+    past_k: str  # [N * Q, K, P, D]
+    past_v: str
+    pasts: str  # Q: 1, a past that all rows of the batch share, or B
+    of_batch: str  # the past of each row of the batch: [B]
 
 
 def placed(graph: Graph, head_width: int, theta: float, group: int, block_length: int | None) -> Placed:
@@ -176,8 +179,13 @@ def placed(graph: Graph, head_width: int, theta: float, group: int, block_length
     total = graph.op("Shape", all_positions, start=1, end=2)
     out.of_queries = graph.op("Slice", out.of_keys, past, total, graph.constant([1]))
     out.of_queries_last = graph.op("GatherElements", out.of_queries, "rows", axis=1)
-    batch = graph.op("Shape", "ids", start=0, end=1)
-    out.batch = graph.op("Concat", batch, graph.constant([1, 1, 1]), axis=0)
+    out.pasts = graph.op("Shape", "past_k", start=1, end=2)
+    stacked = graph.op("ReduceProd", graph.op("Shape", "past_k", end=2), graph.constant([0]), keepdims=1)
+    flat = graph.op("Concat", stacked, graph.op("Shape", "past_k", start=2), axis=0)
+    out.past_k, out.past_v = (graph.op("Reshape", past, flat, allowzero=1) for past in ("past_k", "past_v"))
+    batch = graph.op("Squeeze", graph.op("Shape", "ids", start=0, end=1))
+    one = graph.constant(1)
+    out.of_batch = graph.op("Min", graph.op("Range", zero, batch, one), graph.op("Sub", out.pasts, one))
     return out
 
 
@@ -202,9 +210,8 @@ def attend(
         where.sin,
         domain=MICROSOFT,
     )
-    past_k, past_v = (
-        graph.op("Expand", graph.op("Gather", past, layer, axis=0), where.batch) for past in ("past_k", "past_v")
-    )
+    of_layer = graph.op("Add", where.of_batch, graph.op("Mul", where.pasts, layer))
+    past_k, past_v = (graph.op("Gather", past, of_layer, axis=0) for past in (where.past_k, where.past_v))
     keys = graph.op("Concat", past_k, k, axis=2)
     keys = graph.op("RotaryEmbedding", keys, where.of_keys, where.cos, where.sin, domain=MICROSOFT)
     values = graph.op("Concat", past_v, v, axis=2)
@@ -252,8 +259,8 @@ def reduce_rows(graph: Graph, logits_BRV: str, vocabulary: int) -> None:
     highest = graph.op("ReduceMax", probabilities, graph.constant([2]), keepdims=1)
     total = graph.op("Sub", first, graph.op("Log", highest))  # log of the sum of exponentials: [B, R, 1]
     log_probs = graph.op("Sub", best, total)
-    expected = graph.op("MatMul", graph.unsqueeze(probabilities, 2), graph.unsqueeze(logits, 3))  # [B, R, 1, 1]
-    entropy = graph.op("Sub", total, graph.op("Squeeze", expected, graph.constant([3])))
+    expected = graph.op("ReduceSum", graph.op("Mul", probabilities, logits), graph.constant([2]), keepdims=1)
+    entropy = graph.op("Sub", total, expected)
     one, two = (
         graph.op("Exp", graph.op("Slice", log_probs, *(graph.constant([i]) for i in span)))
         for span in ((0, 1, 2), (1, 2, 2))
