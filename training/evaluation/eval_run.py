@@ -22,7 +22,7 @@ from training.evaluation.benchmarks.problem import Problem
 from training.evaluation.decoders import Decoder, Filling, Sampling, Whole
 from training.evaluation.infill import hardware
 from training.evaluation.reporting import print_json, print_table, say, share
-from training.evaluation.runs import Plan, grade_gold, grade_nothing, run
+from training.evaluation.runs import Plan, grade_gold, grade_nothing, read_json, run
 from training.evaluation.summary import check_ks, summarize
 from training.rewards.pool import RewardPool
 
@@ -208,7 +208,7 @@ def decide(options: argparse.Namespace, folder: Path, problems: list[Problem]) -
         raise RequestError("--prompt chat is for --decoder whole and benchmarks that are not about holes")
     chat = can_chat and options.prompt != "plain"
     if options.prompt == "auto":
-        chat = chat and (folder / "chat_template.jinja").is_file()
+        chat = chat and has_template(folder)
     alg = options.alg or ("threshold" if kind == "engine" else "entropy")
     known = SAMPLERS if kind == "engine" else tuple(name for name in SAMPLERS if name != "threshold")
     if alg not in known:
@@ -217,6 +217,12 @@ def decide(options: argparse.Namespace, folder: Path, problems: list[Problem]) -
     steps = options.steps or (None if kind == "engine" else 512)
     top_p = options.top_p if options.top_p < 1 else None
     return kind, Sampling(options.max_new_tokens, steps, alg, top_p, length, chat)
+
+
+def has_template(folder: Path) -> bool:
+    """Whether a model comes with a chat template, in a file of its own or in the tokenizer's settings."""
+    settings = folder / "tokenizer_config.json"
+    return (folder / "chat_template.jinja").is_file() or (settings.is_file() and "chat_template" in read_json(settings))
 
 
 def load(kind: str, folder: Path, sampling: Sampling, options: argparse.Namespace) -> Decoder:
