@@ -1,8 +1,8 @@
 """`diffill eval report`: the paper's figures for any model, in one page with its pictures beside it.
 
 AR-ness, decoding orders, the first step's confidence ("entropy sink"), a temperature sweep with pass@k and order
-diversity, and what halving the steps costs. Every measurement is a run of its own in the report's folder, so that a
-report that was killed goes on, and another label is added to those that are there.
+diversity, and what halving the steps costs. Every measurement is a run of its own in the report's folder, below the
+model's label, so that a report that was killed goes on, and models are added without measuring the others again.
 """
 
 from __future__ import annotations
@@ -19,7 +19,17 @@ from model_runtime.protocol import RequestError
 from training.corpus.store import replacing, write_json
 from training.evaluation import figures, page
 from training.evaluation.benchmarks.problem import Problem
-from training.evaluation.eval_run import add_options, decide, evaluate, load, model_folder, numbers, percent, read_data
+from training.evaluation.eval_run import (
+    add_options,
+    decide,
+    evaluate,
+    load,
+    model_folder,
+    numbers,
+    percent,
+    read_data,
+    short_problems,
+)
 from training.evaluation.reporting import say
 from training.evaluation.traces import first_steps, kept, traces
 
@@ -98,6 +108,8 @@ def measure(args: argparse.Namespace, label: str, model: str) -> Measured:
     place = model_folder(model)
     kind, sampling = decide(options, place, problems)
     decoder = load(kind, place, sampling, options)
+    if options.max_prompt is not None:
+        problems = short_problems(problems, decoder, options.max_prompt)
     return {
         "about": sweep["about"],
         "decoder": kind,

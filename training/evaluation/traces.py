@@ -50,7 +50,8 @@ def _first_step_whole(decoder: Whole, problem: Problem) -> Row:
         ids_BL, _, ((start, end),) = decoder.canvases([problem])
         logits_LV = decoder.model(ids_BL).logits[0]
         shift = int(getattr(decoder.model.config, "shift", True))
-        logits_NV = ban_ids(logits_LV[start - shift : end - shift].float().clone(), decoder.model.config)
+        rows_N = (torch.arange(start, end, device=logits_LV.device) - shift).clamp_min(0)
+        logits_NV = ban_ids(logits_LV[rows_N].float(), decoder.model.config)
         p_NV = logits_NV.softmax(dim=-1)
         entropy_N = torch.special.entr(p_NV).sum(dim=-1)
     best = p_NV.max(dim=-1).values
