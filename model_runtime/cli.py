@@ -23,6 +23,7 @@ COMMANDS = (
     ("lsp", "the language server, as editors start it", "model_runtime.commands.lsp:main"),
     ("serve", "keep a model loaded for editors", "model_runtime.commands.serve:main"),
     ("tokens", "named tokens of a server that several people share", "model_runtime.commands.tokens:main"),
+    ("cluster", "a model on a Ray cluster, for serve --cluster", "model_runtime.commands.cluster:main"),
     ("models", "list models, or describe one", "model_runtime.commands.models:main"),
     ("doctor", "examine this installation", "model_runtime.commands.doctor:main"),
     ("bench", "measure how fast this machine fills holes", "model_runtime.commands.bench:main"),

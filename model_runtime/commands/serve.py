@@ -20,6 +20,7 @@ from model_runtime.protocol import RequestError
 
 LOCK_WAIT_S, STOP_WAIT_S, LOOK_S = 1.0, 15.0, 0.02
 DESCRIPTORS = 8192  # files and sockets for a team, where the system allows it
+AT_CLUSTER = 256  # fills at a time: the replicas have their own queues
 
 
 def main(argv: list[str]) -> int:
@@ -48,7 +49,7 @@ def serve(folder: Path, args: argparse.Namespace) -> int:
     from model_runtime.daemon.addresses import reachable
     from model_runtime.daemon.connection import Limits
     from model_runtime.daemon.listening import listen
-    from model_runtime.daemon.process import COMMAND, WorkerProcess
+    from model_runtime.daemon.process import COMMAND, Worker, WorkerProcess
     from model_runtime.daemon.scheduler import MAX_WAITING, Scheduler
     from model_runtime.daemon.server import Daemon
 
@@ -82,6 +83,13 @@ def serve(folder: Path, args: argparse.Namespace) -> int:
         raise_descriptors()
         limits = Limits(connections=1024, requests=256)
 
+    def make_worker() -> Worker:
+        if args.cluster is None:
+            return WorkerProcess(worker)
+        from model_runtime.cluster.worker import ClusterWorker
+
+        return ClusterWorker(args.cluster)
+
     worker = (*COMMAND, "--keep-context", str(args.keep_context), "--together", str(args.together))
     stays = (args.port or shared) and args.idle_exit is None
     idle_exit = None if stays else args.idle_exit or IDLE_EXIT_S
@@ -89,11 +97,11 @@ def serve(folder: Path, args: argparse.Namespace) -> int:
     async def run() -> None:
         scheduler = Scheduler(
             model,
-            lambda: WorkerProcess(worker),
+            make_worker,
             idle_unload_s=args.idle_unload,
             max_waiting=1024 if shared else MAX_WAITING,
             drafts=args.drafts == "on",
-            together=args.together,
+            together=args.together if args.cluster is None else AT_CLUSTER,
         )
         daemon = Daemon(scheduler, token, args.allow_origin, limits, idle_exit, sharing, args.grace)
         await daemon.serve(listener)

@@ -89,6 +89,11 @@ def make_parser() -> Parser:
         default=10.0,
         help="when it is ended, let fills that run go on for so long (default: 10)",
     )
+    parser.add_argument(
+        "--cluster",
+        metavar="ADDRESS",
+        help="ask the model of diffill cluster on the Ray cluster there (auto: this machine's) instead of an own one",
+    )
     team = parser.add_argument_group("for a team (docs/team-server.md)")
     team.add_argument(
         "--host",
