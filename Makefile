@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 
-.PHONY: demo test check editors check-extension vsix vsix-light e2e e2e-repeat e2e-tools bench-vscode pictures format bench bench-lsp soak load corpus corpus-archive embedded pipeline evaluate figures figures-pipeline clean
+.PHONY: demo test check editors check-extension vsix vsix-light e2e e2e-repeat e2e-tools bench-vscode pictures format bench bench-lsp bench-batching cluster-test soak load corpus corpus-archive embedded pipeline evaluate figures figures-pipeline clean
 
 demo: .venv/light
 	$(BIN)/diffill fill examples/inventory.py
@@ -36,6 +36,14 @@ soak: .venv/dev
 # One to thirty-two people who write at once, against a server for a team.
 load: .venv/dev
 	$(BIN)/python benchmarks/load.py
+
+# Ray Serve on this machine, two replicas, one of them killed: Ray is 335 MB installed, starts in half a minute and wants a
+# gigabyte of memory, so that it is not part of `make test`.
+cluster-test: .venv/cluster
+	$(BIN)/python -m pytest tests/cluster
+
+bench-batching: .venv/dev
+	$(BIN)/python benchmarks/batching.py
 
 bench-lsp: .venv/dev
 	$(BIN)/python benchmarks/lsp.py
@@ -139,6 +147,10 @@ $(EXTENSION)/node_modules/.installed: $(EXTENSION)/package-lock.json build/node/
 	$(PIP) install -c constraints.txt torch
 	$(PIP) install -c constraints.txt -e ".[dev]"
 	touch $@ .venv/light
+
+.venv/cluster: .venv/dev
+	$(PIP) install -c constraints.txt -e ".[cluster]"
+	touch $@
 
 .venv/e2e: .venv/dev
 	$(PIP) install -c constraints.txt -e ".[e2e]"

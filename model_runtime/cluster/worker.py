@@ -25,7 +25,7 @@ LOG = logging.getLogger("diffill.cluster")
 class ClusterWorker:
     """Speaks as a worker process does; `load` waits until the cluster serves, whatever the model's name."""
 
-    pid = None
+    pid: int | None = None
 
     def __init__(self, address: str):
         self._address = address
