@@ -69,6 +69,8 @@ PIPELINE := build/pipeline
 pipeline: .venv/dev
 	$(BIN)/diffill train corpus training/recipes/tiny/corpus.yaml --out $(PIPELINE)/corpus
 	for stage in base adapt midtrain sft; do $(BIN)/diffill train $$stage --recipe tiny/$$stage --out $(PIPELINE)/$$stage || exit; done
+	$(BIN)/python -m training.corpus.small_tasks --out $(PIPELINE)/small.jsonl
+	$(BIN)/diffill train grpo --recipe tiny/grpo --tasks $(PIPELINE)/small.jsonl --init $(PIPELINE)/sft --out $(PIPELINE)/grpo $(UNSAFE)
 	$(BIN)/python -m training.curves --out $(PIPELINE)/curves.svg $(foreach s,base adapt midtrain sft,$(s)=$(PIPELINE)/$(s))
 
 evaluate: .venv/dev

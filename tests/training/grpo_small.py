@@ -22,7 +22,7 @@ UNSAFE = why_not() is not None  # without a sandbox here, the tests' own candida
 
 def make_model(folder: Path, seed: int = 0) -> Path:
     """A masked diffusion model with random weights, and its tokenizer."""
-    texts = [task.prefix + task.body for task in make_tasks(0)[:60]] + [module(n) for n in range(10)]
+    texts = [task.prefix + task.body for task in make_tasks()[:60]] + [module(n) for n in range(10)]
     tokenizer = train_tokenizer(texts, 400)
     torch.manual_seed(seed)
     files = Files(tokenizer, {})
@@ -35,7 +35,7 @@ def make_model(folder: Path, seed: int = 0) -> Path:
 
 def make_task_file(path: Path, train: int = 12, held_out: int = 4) -> Path:
     """Some small tasks."""
-    made = make_tasks(54)
+    made = make_tasks()
     kept = [[task for task in made if task.split == split] for split in ("train", "held_out")]
     write_tasks(path, kept[0][:train] + kept[1][:held_out])
     return path

@@ -1,7 +1,8 @@
 """Tasks so small that a tiny model solves some: the expression that a documented function returns is the hole.
 
-Each function does one of eighteen things to its arguments. Every thing, name and wording is seen in training; held-out
-tasks combine them as no other task does. The tests are values, computed by the original.
+Each function does one of eighteen things to two numbers or a list, under one of two names, told in one of three
+wordings. Two of these six ways are held out: their name and their wording are known from other tasks, not together. The
+tests are values, computed by the original.
 
 python -m training.corpus.small_tasks --out build/small.jsonl
 """
@@ -20,64 +21,53 @@ from training.corpus.tasks import Task, write_tasks
 from training.rewards.tests import Test
 
 CASES = 4  # tests of a task; their values differ, so that no constant passes
-PAIRS = (("a", "b"), ("left", "right"), ("x", "y"), ("first", "second"), ("low", "high"), ("old", "new"))
-LISTS = ("items", "values", "names", "parts", "words", "rows")
 
 
 @dataclass(frozen=True)
 class Kind:
-    """What a function does: its name's stem, its wording, and its expression, of `a` and `b`, or of the list `s`."""
+    """What a function does: its names, its wordings, and its expression, of numbers a and b, or of a list."""
 
-    stem: str
-    wording: tuple[str, ...]
+    names: tuple[str, str]
+    wordings: tuple[str, str, str]
     expression: str
 
     @property
-    def arguments(self) -> str:
-        """The letters of what it takes: "ab" or "s"."""
-        return "s" if "{s}" in self.expression else "ab"
+    def arguments(self) -> tuple[str, ...]:
+        """What it takes."""
+        return ("items",) if "items" in self.expression else ("a", "b")
 
 
 KINDS = (
-    Kind("add", ("the sum of {a} and {b}", "{a} plus {b}"), "{a} + {b}"),
-    Kind("subtract", ("the difference of {a} and {b}", "{a} minus {b}"), "{a} - {b}"),
-    Kind("multiply", ("the product of {a} and {b}", "{a} times {b}"), "{a} * {b}"),
-    Kind("remainder", ("the remainder of {a} by {b}", "{a} modulo {b}"), "{a} % {b}"),
-    Kind("quotient", ("the quotient of {a} by {b}", "how often {b} goes into {a}"), "{a} // {b}"),
-    Kind("equal", ("whether {a} equals {b}", "True if {a} and {b} are the same"), "{a} == {b}"),
-    Kind("differ", ("whether {a} differs from {b}", "True if {a} and {b} are not the same"), "{a} != {b}"),
-    Kind("less", ("whether {a} is less than {b}", "True if {a} is below {b}"), "{a} < {b}"),
-    Kind("greater", ("whether {a} is greater than {b}", "True if {a} is above {b}"), "{a} > {b}"),
-    Kind("larger", ("the larger of {a} and {b}", "the maximum of {a} and {b}"), "max({a}, {b})"),
-    Kind("smaller", ("the smaller of {a} and {b}", "the minimum of {a} and {b}"), "min({a}, {b})"),
-    Kind("size_of", ("the number of {s}", "how many {s} there are"), "len({s})"),
-    Kind("total_of", ("the sum of {s}", "all {s} added together"), "sum({s})"),
-    Kind("least_of", ("the smallest of {s}", "the minimum of {s}"), "min({s})"),
-    Kind("most_of", ("the largest of {s}", "the maximum of {s}"), "max({s})"),
-    Kind("first_of", ("the first of {s}", "the first element of {s}"), "{s}[0]"),
-    Kind("last_of", ("the last of {s}", "the last element of {s}"), "{s}[-1]"),
-    Kind("sorted_of", ("{s} in order", "{s} sorted"), "sorted({s})"),
+    Kind(("add", "plus"), ("the sum of a and b", "a plus b", "a and b added"), "a + b"),
+    Kind(("subtract", "minus"), ("the difference of a and b", "a minus b", "a less b"), "a - b"),
+    Kind(("multiply", "times"), ("the product of a and b", "a times b", "a multiplied by b"), "a * b"),
+    Kind(("remainder", "modulo"), ("the remainder of a by b", "a modulo b", "what is left of a by b"), "a % b"),
+    Kind(("divide", "quotient"), ("the quotient of a by b", "a divided by b", "how often b fits in a"), "a // b"),
+    Kind(("equal", "same"), ("whether a equals b", "whether a is b", "True if a and b are the same"), "a == b"),
+    Kind(("differ", "unequal"), ("whether a differs from b", "whether a is not b", "True if a and b differ"), "a != b"),
+    Kind(("less", "below"), ("whether a is less than b", "whether a is below b", "True if a is under b"), "a < b"),
+    Kind(("more", "above"), ("whether a is more than b", "whether a is above b", "True if a is over b"), "a > b"),
+    Kind(("larger", "maximum"), ("the larger of a and b", "the maximum of a and b", "the one more"), "max(a, b)"),
+    Kind(("smaller", "minimum"), ("the smaller of a and b", "the minimum of a and b", "the one less"), "min(a, b)"),
+    Kind(("size", "count"), ("the number of items", "how many items there are", "the length"), "len(items)"),
+    Kind(("total", "sum_up"), ("the sum of items", "all items added", "the total"), "sum(items)"),
+    Kind(("least", "lowest"), ("the smallest of items", "the minimum of items", "the lowest item"), "min(items)"),
+    Kind(("most", "highest"), ("the largest of items", "the maximum of items", "the highest item"), "max(items)"),
+    Kind(("first", "head"), ("the first of items", "the item at the start", "the head"), "items[0]"),
+    Kind(("last", "tail"), ("the last of items", "the item at the end", "the tail"), "items[-1]"),
+    Kind(("order", "arrange"), ("the items in order", "items sorted", "items arranged"), "sorted(items)"),
 )
 
 
-def all_names() -> list[dict[str, str]]:
-    """The names that arguments have together."""
-    return [{"a": a, "b": b, "s": s} for (a, b), s in zip(PAIRS, LISTS, strict=True)]
+def head_of(kind: Kind, name: str, wording: str) -> str:
+    """A function's text up to the space before what it returns: a word's token begins with that."""
+    return f'def {name}({", ".join(kind.arguments)}):\n    """Return {wording}."""\n    return'
 
 
-def head_of(kind: Kind, names: dict[str, str], wording: str) -> tuple[str, str]:
-    """A function's name, and its text up to the expression that it returns."""
-    given = [names[letter] for letter in kind.arguments]
-    name = f"{kind.stem}_{given[0]}"
-    about = wording.format(**names)
-    return name, f'def {name}({", ".join(given)}):\n    """Return {about}."""\n    return '
-
-
-def make_task(kind: Kind, names: dict[str, str], wording: str, split: str, rng: random.Random) -> Task:
+def make_task(kind: Kind, name: str, wording: str, split: str, rng: random.Random) -> Task:
     """A function and its tests."""
-    expression = kind.expression.format(**names)
-    name, prefix = head_of(kind, names, wording)
-    digest = hashlib.sha256((prefix + expression).encode()).hexdigest()[:12]
+    prefix = head_of(kind, name, wording)
+    digest = hashlib.sha256((prefix + kind.expression).encode()).hexdigest()[:12]
     return Task(
         id=f"small.{name}-{digest}",
         package="small",
@@ -87,35 +77,39 @@ def make_task(kind: Kind, names: dict[str, str], wording: str, split: str, rng: 
         function=name,
         split=split,
         prefix=prefix,
-        body=expression,
+        body=f" {kind.expression}",
         suffix="\n",
         shown="",
-        tests=make_tests(kind, name, [names[letter] for letter in kind.arguments], expression, rng),
+        tests=make_tests(kind, name, rng),
     )
 
 
-def make_tests(kind: Kind, name: str, given: list[str], expression: str, rng: random.Random) -> tuple[Test, ...]:
+def make_tests(kind: Kind, name: str, rng: random.Random) -> tuple[Test, ...]:
     """Calls with what they return, of at least two different values."""
     tests: dict[str, Test] = {}
     while len(tests) < CASES or len({repr(test.expected) for test in tests.values()}) < 2:
-        values: list[Any] = [rng.randrange(1, 60) for _ in given]
-        if kind.arguments == "s":
+        values: list[Any] = [rng.randrange(1, 60) for _ in kind.arguments]
+        if len(values) == 1:
             values = [[rng.randrange(1, 60) for _ in range(rng.randrange(2, 6))]]
         elif rng.random() < 0.25:
             values[1] = values[0]
         called = f"{name}({', '.join(map(repr, values))})"
-        tests[called] = Test("value", called, eval(expression, {}, dict(zip(given, values, strict=True))))
+        expected = eval(kind.expression, {}, dict(zip(kind.arguments, values, strict=True)))
+        tests[called] = Test("value", called, expected)
     return tuple(tests.values())
 
 
-def make_tasks(held_out: int, seed: int = 0) -> list[Task]:
-    """All tasks, `held_out` of them not to be trained on, in an order drawn from the seed."""
+def make_tasks(seed: int = 0) -> list[Task]:
+    """All 108 tasks, 36 of them held out, in an order drawn from the seed."""
     rng = random.Random(seed)
-    every = [(kind, names, wording) for kind in KINDS for names in all_names() for wording in kind.wording]
-    rng.shuffle(every)
-    if not 0 <= held_out < len(every):
-        raise ValueError(f"there are {len(every)} tasks; {held_out} of them cannot be held out")
-    return [make_task(*one, "held_out" if n < held_out else "train", rng) for n, one in enumerate(every)]
+    tasks = []
+    for kind in KINDS:
+        held = tuple(enumerate(rng.sample(range(len(kind.wordings)), len(kind.names))))
+        for n, name in enumerate(kind.names):
+            for w, wording in enumerate(kind.wordings):
+                tasks.append(make_task(kind, name, wording, "held_out" if (n, w) in held else "train", rng))
+    rng.shuffle(tasks)
+    return tasks
 
 
 def muddled(count: int, seed: int = 0) -> list[str]:
@@ -126,10 +120,10 @@ def muddled(count: int, seed: int = 0) -> list[str]:
     rng = random.Random(seed)
     texts = []
     for _ in range(count):
-        kind, names = rng.choice(KINDS), rng.choice(all_names())
-        _, head = head_of(kind, names, rng.choice(kind.wording))
+        kind = rng.choice(KINDS)
         other = rng.choice([one for one in KINDS if one.arguments == kind.arguments])
-        texts.append(f"{head}{other.expression.format(**names)}\n")
+        head = head_of(kind, rng.choice(kind.names), rng.choice(kind.wordings))
+        texts.append(f"{head} {other.expression}\n")
     return texts
 
 
@@ -155,7 +149,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         prog="python -m training.corpus.small_tasks", description=(__doc__ or "").splitlines()[0]
     )
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="the jsonl file to write")
-    parser.add_argument("--held-out", type=int, default=54, help="tasks to measure on (54 of 216)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
         "--muddled", type=Path, metavar="DIR", help="also a pack of functions that do not what they say"
@@ -163,9 +156,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--documents", type=int, default=4000, help="of that pack (4000)")
     args = parser.parse_args(argv)
     args.out.parent.mkdir(parents=True, exist_ok=True)
-    tasks = make_tasks(args.held_out, args.seed)
+    tasks = make_tasks(args.seed)
     write_tasks(args.out, tasks)
-    print(f"{len(tasks)} tasks, {args.held_out} of them held out: {args.out}")
+    held = sum(task.split == "held_out" for task in tasks)
+    print(f"{len(tasks)} tasks, {held} of them held out: {args.out}")
     if args.muddled:
         write_muddled(args.muddled, args.documents, seed=args.seed)
         print(f"{args.documents} muddled functions: {args.muddled}")

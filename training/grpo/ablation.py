@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
+from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from model_runtime.commands.machine import processor
 from training.corpus.small_tasks import main as make_small_tasks
 from training.grpo.command import read_grpo
 from training.grpo.curves import draw_rewards
+from training.grpo.grading import Known
 from training.grpo.measure import interval, read_samples
 from training.grpo.problems import lay_out_tasks, load_tasks
 from training.grpo.rollouts import stack_left
@@ -41,12 +43,12 @@ def prepare(out: Path) -> None:
     run_stage(read_stage("ablation/start", "adapt", [f"tokenizer={pack}", f"data.packs.muddled={pack}"]), out / "start")
 
 
-def run_one(out: Path, estimator: str, seed: int, more: Sequence[str], unsafe: bool) -> Path:
+def run_one(out: Path, estimator: str, seed: int, more: Sequence[str], unsafe: bool, known: Known) -> Path:
     """A run, if it is not there whole; its folder."""
     folder = out / f"{estimator}-{seed}"
     settings = [f"init={out / 'start'}", f"tasks.path={out / 'tasks.jsonl'}"]
     recipe = read_grpo("ablation/grpo", [*settings, f"objective.estimator={estimator}", f"seed={seed}", *more])
-    run_grpo(recipe, folder, unsafe=unsafe)
+    run_grpo(recipe, folder, unsafe=unsafe, known=known)
     return folder
 
 
@@ -130,9 +132,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     prepare(args.out)
     seeds, estimators = [int(seed) for seed in args.seeds.split(",")], args.estimators.split(",")
     folders: dict[str, list[Path]] = {name: [] for name in estimators}
+    known: Known = OrderedDict()
     for seed in seeds:  # seed by seed, so that a run that is stopped early compares like with like
         for name in estimators:
-            folders[name].append(run_one(args.out, name, seed, args.set, args.unsafe_exec))
+            folders[name].append(run_one(args.out, name, seed, args.set, args.unsafe_exec, known))
     found = {
         "machine": processor(),
         "seeds": seeds,

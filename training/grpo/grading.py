@@ -28,15 +28,27 @@ from training.rewards.tests import Reward, answer_reward
 REMEMBERED = 100_000  # rewards of (task, text); tests give the same twice, the miner saw to that
 PROBED = 3  # mined tasks whose own bodies must pass before a run
 
+Known = OrderedDict[tuple[str, str], Reward]
+
 
 class Grader:
     """A pool of sandboxes and what was graded before."""
 
-    def __init__(self, pool: RewardPool, rewards: Rewards, packages: Sequence[Path], newline: bool = False):
-        """`newline`: an answer's code must be followed by a line end, as in the DiffuCoder repository."""
+    def __init__(
+        self,
+        pool: RewardPool,
+        rewards: Rewards,
+        packages: Sequence[Path],
+        newline: bool = False,
+        known: Known | None = None,
+    ):
+        """`newline`: an answer's code must be followed by a line end, as in the DiffuCoder repository.
+
+        `known`: rewards of other runs on the same tasks, with the same weights and limits; it is added to.
+        """
         self.pool, self.rewards, self.newline = pool, rewards, newline
         self.packages = [*(path.resolve() for path in packages), Path(sysconfig.get_path("purelib"))]
-        self.known: OrderedDict[tuple[str, str], Reward] = OrderedDict()
+        self.known: Known = OrderedDict() if known is None else known
 
     def __call__(self, rollouts: Sequence[Rollout]) -> list[Reward]:
         """The reward of each rollout."""
@@ -53,8 +65,8 @@ class Grader:
         return [graded[key] for key in keys]
 
     def submit(self, problem: Problem, text: str) -> Future[Reward]:
-        """Begin to grade a text as a problem's completion."""
-        task = problem.task
+        """Begin to grade a text as a problem's completion; tests that weigh nothing are not run."""
+        task = problem.task if self.rewards.tests else replace(problem.task, tests=())
         if isinstance(task, Task):
             return self.pool.submit(task_reward, task, text, self.packages, self.limits(LIMITS))
         return self.pool.submit(answer_reward, text, task.tests, self.newline, limits=self.limits(Limits()))
@@ -70,7 +82,8 @@ class Grader:
 
     def probe(self, problems: Sequence[Problem]) -> None:
         """TrainingError where mined tasks fail with their own bodies: their files cannot be imported here."""
-        some = [problem for problem in problems if isinstance(problem.task, Task)][:PROBED]
+        infills = [problem for problem in problems if isinstance(problem.task, Task)]
+        some = infills[:PROBED] if self.rewards.tests else []
         found = [self.submit(p, p.task.body).result() for p in some if isinstance(p.task, Task)]
         if found and not any(reward.tests for reward in found):
             told = next((f": {o.why} {o.detail}" for reward in found for o in reward.outcomes if not o.passed), "")

@@ -103,7 +103,7 @@ class Reference:
 
 @dataclass(frozen=True)
 class Rewards:
-    """What a completion is worth: form and tests, weighed; and who runs the tests."""
+    """What a completion is worth: form and tests, weighed (tests of weight 0 are not run); and who runs the tests."""
 
     form: float = 0.5
     tests: float = 2.0

@@ -18,7 +18,7 @@ from model_runtime.models.dream import DreamModel
 from training import parallel
 from training.errors import TrainingError, memory_told
 from training.grpo.curves import draw_rewards
-from training.grpo.grading import Grader
+from training.grpo.grading import Grader, Known
 from training.grpo.measure import measure
 from training.grpo.problems import Problem, read_problems, write_used
 from training.grpo.recipe import GrpoRecipe
@@ -38,11 +38,17 @@ from training.trainer import OnStep, agree, due
 
 
 def run_grpo(
-    recipe: GrpoRecipe, out: Path, device: str | None = None, unsafe: bool = False, on_step: OnStep | None = None
+    recipe: GrpoRecipe,
+    out: Path,
+    device: str | None = None,
+    unsafe: bool = False,
+    on_step: OnStep | None = None,
+    known: Known | None = None,
 ) -> int:
     """Run the stage in `out`, or go on with it exactly; the exit code: 0, or 143 if a signal stopped it.
 
-    `unsafe` runs candidates without a sandbox. `on_step` is called with each step's record on every process.
+    `unsafe` runs candidates without a sandbox. `on_step` is called with each step's record on every process. `known`:
+    rewards of earlier runs on the same tasks.
     """
     with RewardPool(recipe.rewards.workers, unsafe) as pool:
         accelerator = parallel.start_processes(device, recipe.precision)
@@ -65,7 +71,7 @@ def run_grpo(
         decoder = Decoder(
             recipe.rollouts, tokenizer, ids.mask, ids.pad, frozenset(i for i in ends if i is not None), apple
         )
-        grader = Grader(pool, recipe.rewards, recipe.tasks.packages, newline=apple)
+        grader = Grader(pool, recipe.rewards, recipe.tasks.packages, apple, known)
         torch.manual_seed(recipe.seed + accelerator.process_index)  # for dropout alone
         with Run(recipe, accelerator, model, files, out, steps, facts) as run:
             stage = Stage(run, recipe, decoder, grader, train, held, ids.pad, ids.mask)
