@@ -46,6 +46,7 @@ def offered(entry: Entry, room: tuple[int | None, int | None]) -> dict[str, Any]
         "precision": precision,
         "fits": fits,
         "backends": ["torch"],
+        "missing": None if machine.is_installed("torch") else "torch",
     }
 
 

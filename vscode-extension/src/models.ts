@@ -4,7 +4,8 @@ import * as vscode from "vscode";
 import { complaint, diffill } from "./cli";
 import { SECTION } from "./ids";
 import { write } from "./pause";
-import { entry, readModels, type Model } from "./pure/models";
+import { run } from "./processes";
+import { entry, question, readModels, readStep, shownStep, type Model } from "./pure/models";
 import type { Server } from "./server";
 
 interface Item extends vscode.QuickPickItem {
@@ -33,7 +34,7 @@ export async function selectModel(context: vscode.ExtensionContext, server: Serv
   } else if (picked.model.here) {
     await use(picked.model.name);
   } else {
-    await explainDownload(picked.model);
+    await download(context, server, picked.model);
   }
 }
 
@@ -55,8 +56,52 @@ async function use(name: string): Promise<void> {
   void vscode.window.setStatusBarMessage(`Diffill uses the model ${name}`, 5000);
 }
 
-/** This version downloads nothing: what the user can do instead. */
-async function explainDownload(model: Model): Promise<void> {
-  const text = `${model.name} is not on this machine (licence: ${model.licence}). Put its folder there, then choose it with “Another folder…”.`;
-  await vscode.window.showInformationMessage(text);
+/** Fetch a model: its licence accepted once, the download shown and to be stopped; then it is used. */
+async function download(context: vscode.ExtensionContext, server: Server, model: Model): Promise<void> {
+  if (!(await agreed(model))) {
+    return;
+  }
+  const { python } = server;
+  if (python === undefined) {
+    throw new Error(server.problem ?? "Diffill is not installed in any Python that was found.");
+  }
+  const title = `Diffill: downloading ${model.title}`;
+  const options = { location: vscode.ProgressLocation.Notification, title, cancellable: true };
+  const done = await vscode.window.withProgress(options, (progress, token) => {
+    let percent = 0;
+    const onLine = (line: string): void => {
+      const step = readStep(line);
+      if (step) {
+        const shown = shownStep(step, percent);
+        percent = shown.percent;
+        progress.report(shown);
+      }
+    };
+    const words = ["-m", "model_runtime", "models", "pull", model.name, "--accept-license", "--json"];
+    return run(python, words, { cwd: context.extensionPath, token, onLine });
+  });
+  if (done.cancelled) {
+    const text = `The download of ${model.title} was stopped. Selecting the model again goes on where it stopped.`;
+    void vscode.window.showInformationMessage(text);
+    return;
+  }
+  if (done.code !== 0) {
+    throw new Error(`${model.title} was not downloaded: ${complaint(done)}`);
+  }
+  await use(model.name);
+}
+
+/** Whether the user wants it, under its licence. */
+async function agreed(model: Model): Promise<boolean> {
+  const { message, detail } = question(model);
+  const yes = model.accepted ? "Download" : "Accept and Download";
+  const read = "Read the Licence";
+  for (;;) {
+    const buttons = model.licenceUrl === undefined ? [yes] : [yes, read];
+    const picked = await vscode.window.showInformationMessage(message, { modal: true, detail }, ...buttons);
+    if (picked !== read) {
+      return picked === yes;
+    }
+    await vscode.env.openExternal(vscode.Uri.parse(model.licenceUrl ?? ""));
+  }
 }

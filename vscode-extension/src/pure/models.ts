@@ -8,6 +8,19 @@ export interface Model {
   parameters: number | undefined;
   here: boolean; // on this machine
   backends: string[];
+  title: string;
+  use: string | undefined; // what it is good for
+  fits: string | undefined; // whether it fits this machine, as the command line says it
+  terms: string | undefined; // what the licence allows
+  licenceUrl: string | undefined;
+  accepted: boolean; // the licence, earlier
+  missing: string | undefined; // a package that its Python lacks
+}
+
+export interface Step {
+  file: string;
+  done: number;
+  total: number;
 }
 
 export interface Entry {
@@ -25,6 +38,7 @@ export function readModels(output: string): Model[] {
     if (typeof one?.["name"] !== "string") {
       return [];
     }
+    const text = (name: string): string | undefined => (typeof one[name] === "string" ? one[name] : undefined);
     const number = (name: string): number | undefined => (typeof one[name] === "number" ? one[name] : undefined);
     const backends = Array.isArray(one["backends"]) ? one["backends"].filter((name) => typeof name === "string") : [];
     const licence = one["license"] ?? one["licence"];
@@ -36,6 +50,13 @@ export function readModels(output: string): Model[] {
         parameters: number("parameters"),
         here: one["installed"] !== false,
         backends,
+        title: text("title") ?? one["name"],
+        use: text("use"),
+        fits: text("fits"),
+        terms: text("license_terms"),
+        licenceUrl: text("license_url"),
+        accepted: one["license_accepted"] === true,
+        missing: text("missing"),
       },
     ];
   });
@@ -69,7 +90,8 @@ export function entry(model: Model, current: string, memoryBytes: number): Entry
     `licence ${model.licence}`,
     ...(model.parameters === undefined ? [] : [`${millions(model.parameters)} parameters`]),
     ...(model.sizeBytes === undefined ? [] : [size(model.sizeBytes)]),
-    fits(model, memoryBytes),
+    model.fits ?? fits(model, memoryBytes),
+    ...(model.use === undefined ? [] : [model.use]),
   ];
   return {
     label: `${model.name === current ? "$(check) " : ""}${model.name}`,
@@ -80,4 +102,40 @@ export function entry(model: Model, current: string, memoryBytes: number): Entry
 
 function millions(count: number): string {
   return count >= 1e9 ? `${(count / 1e9).toFixed(1)} B` : `${(count / 1e6).toFixed(1)} M`;
+}
+
+/** What is asked before a model is fetched: a heading, and what the licence and the machine have to say. */
+export function question(model: Model): { message: string; detail: string } {
+  const lines = [
+    `Licence: ${model.licence}${model.terms === undefined ? "" : ` — ${model.terms}`}.`,
+    ...(model.licenceUrl === undefined ? [] : [model.licenceUrl]),
+    `Download: ${model.sizeBytes === undefined ? "size not known" : `about ${size(model.sizeBytes)}`}. It can be stopped, and goes on where it stopped.`,
+    ...(model.fits === undefined ? [] : [`${model.fits.charAt(0).toUpperCase()}${model.fits.slice(1)}.`]),
+    ...(model.missing === undefined ? [] : [`It runs once ${model.missing} is installed: pip install "diffill[${model.missing}]".`]),
+  ];
+  const verb = model.accepted ? "Download" : "Accept the licence of";
+  return { message: `${verb} ${model.title}${model.accepted ? "?" : " and download it?"}`, detail: lines.join("\n") };
+}
+
+/** A line of what `diffill models pull --json` prints; undefined for any other. */
+export function readStep(line: string): Step | undefined {
+  try {
+    const one = asObject(JSON.parse(line) as unknown);
+    const { file, done, total } = one ?? {};
+    return typeof file === "string" && typeof done === "number" && typeof total === "number" && total > 0
+      ? { file, done, total }
+      : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** A step as the progress shows it: how far it is since `before` (both in percent of all), and in words. */
+export function shownStep(step: Step, before: number): { increment: number; message: string; percent: number } {
+  const percent = Math.min(100, (100 * step.done) / step.total);
+  return {
+    increment: Math.max(0, percent - before),
+    message: `${step.file}, ${size(step.done)} of ${size(step.total)}`,
+    percent: Math.max(percent, before),
+  };
 }
