@@ -53,10 +53,12 @@ class Task:
     range: types.Range | None = None
     strength: float = 1.0
     seed: int = 0
+    instruction: str | None = None  # what to do, for a model that follows instructions
 
     def as_json(self) -> dict[str, Any]:
         """The one argument of the command."""
         given: dict[str, Any] = {"uri": self.uri, "version": self.version, "strength": self.strength, "seed": self.seed}
+        given |= {} if self.instruction is None else {"instruction": self.instruction}
         return given if self.range is None else {**given, "range": converter.unstructure(self.range)}
 
 
@@ -181,7 +183,15 @@ def read_task(command: Any, arguments: Sequence[Any]) -> Task:
         raise RequestError(f"{command}: range is {{start: {{line, character}}, end: …}}") from None
     if range_ is None and command != FILL_HOLES:
         raise RequestError(f"{command} takes a range")
-    return Task(command, given["uri"], version, range_, strength, seed)
+    return Task(command, given["uri"], version, range_, strength, seed, read_instruction(given))
+
+
+def read_instruction(given: dict[str, Any]) -> str | None:
+    """What to do, in words; RequestError for what says nothing."""
+    instruction = given.get("instruction")
+    if instruction is not None and (not isinstance(instruction, str) or not instruction.strip()):
+        raise RequestError("instruction is a text that says what to do")
+    return instruction
 
 
 def is_number(value: Any, kind: type | tuple[type, ...]) -> bool:
@@ -265,7 +275,8 @@ def make_request(task: Task, document: Document) -> FillRequest | RewriteRequest
     return RewriteRequest(
         text=text,
         range=part,
-        strength=task.strength,
+        strength=task.strength if task.instruction is None else 1.0,
+        instruction=task.instruction,
         seed=task.seed,
         temperature=temperature_of(task),
         max_tokens=tokens,

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from lsprotocol import types
 
+from lsp_server.actions import read_instruction
 from lsp_server.documents import Document, holes_from_ranges
 from lsp_server.session import Session
 from model_runtime.protocol import FillRequest, FillResult, Frame, Options, RequestError, RewriteRequest
@@ -51,7 +52,7 @@ async def fill_ranges(session: Session, params: Any, tell: Tell) -> dict[str, An
 
 
 async def rewrite_range(session: Session, params: Any, tell: Tell) -> dict[str, Any]:
-    """diffill/rewrite: {textDocument, range, strength?, seed?, options?, partialResultToken?} → the new parts."""
+    """diffill/rewrite: {textDocument, range, strength?, instruction?, seed?, options?, partialResultToken?} → the parts."""
     document = await open_document(session, params)
     span = document.span_of(read_range(params.get("range")))
     strength = params.get("strength", 1.0)
@@ -60,7 +61,10 @@ async def rewrite_range(session: Session, params: Any, tell: Tell) -> dict[str, 
     options = read_options(params)
     if "seed" in params:
         options["seed"] = read_option("seed", params["seed"])
-    request = RewriteRequest(**options, text=document.text, range=span, strength=float(strength))
+    instruction = read_instruction(params)
+    request = RewriteRequest(
+        **options, text=document.text, range=span, strength=float(strength), instruction=instruction
+    )
     return await run(session, document, request, params.get("partialResultToken"), tell)
 
 

@@ -98,11 +98,11 @@ def theirs(name: str) -> str:
     return f"model.transformer.blocks.{n}.{parts[module]}.{kind}"
 
 
-def checkpoint(parent: Path, name: str) -> Path:
+def checkpoint(parent: Path, name: str, **shape: int) -> Path:
     """A tiny checkpoint, its folder named like the public repository `name`, in that repository's layout."""
     folder = parent / name
     folder.mkdir(parents=True)
-    config: dict[str, Any] = dict(SHAPE)
+    config: dict[str, Any] = {**SHAPE, **shape}
     layout = "dream"
     if "LLaDA" in name:
         layout, tokenizer = "llada", qwen_like(special=LLADA, plain=[])

@@ -151,7 +151,8 @@ def read_facts(folder: Path) -> ModelFacts:
     config = read_config(folder)
     spellings = token_spellings(folder)
     family = family_of(folder, config, spellings)
-    ours = isinstance(config.get("diffill"), dict) or "attention" in config or "tokenizer_size" in config
+    added = config.get("diffill")  # what was measured of somebody's checkpoint makes it no model of ours
+    ours = config.get("tokenizer_size") is not None or (isinstance(added, dict) and bool(set(added) - {"probe_bias"}))
     config = in_dreams_words(path, config, family.layout)
     decoding = config.get("diffill", {})
     if not isinstance(decoding, dict):
