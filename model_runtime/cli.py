@@ -1,6 +1,7 @@
 """The command `diffill`: finds the sub-command, and turns errors into one sentence and an exit code.
 
-Exit codes: 0 done, 1 nothing to offer, 2 bad use, 130 interrupted, 141 the reader of the output went away.
+Exit codes: 0 done, 1 nothing to offer, 2 bad use, 3 a fault of diffill's own, 130 interrupted, 141 the reader of the
+output went away. `--debug` anywhere on the line, or DIFFILL_DEBUG in the environment, adds the traceback.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import contextlib
 import importlib
 import os
 import sys
+import traceback
 from collections.abc import Callable
 
 from model_runtime import __version__
@@ -34,8 +36,12 @@ COMMANDS = (
 
 def main(argv: list[str] | None = None) -> int:
     """Run `diffill ARGV…` and return its exit code."""
-    arguments = sys.argv[1:] if argv is None else argv
-    return report_errors(lambda: dispatch(arguments))
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    debug = bool(os.environ.get("DIFFILL_DEBUG"))
+    if "--debug" in arguments:
+        arguments.remove("--debug")
+        debug = True
+    return report_errors(lambda: dispatch(arguments), debug)
 
 
 def dispatch(arguments: list[str]) -> int:
@@ -61,20 +67,22 @@ def top_parser() -> Parser:
         prog="diffill",
         usage="diffill [--help] [--version] COMMAND ...",
         description="Fills and rewrites code with masked diffusion models that run on this machine.",
-        epilog=f"commands:\n{listed}\n\ndiffill COMMAND --help describes one.",
+        epilog=f"commands:\n{listed}\n\ndiffill COMMAND --help describes one; --debug shows where an error came from.",
     )
     parser.add_argument("--version", action="version", version=f"diffill {__version__}")
     return parser
 
 
-def report_errors(run: Callable[[], int]) -> int:
-    """Return the exit code of `run`; an error that a user is told becomes one sentence on stderr."""
+def report_errors(run: Callable[[], int], debug: bool = False) -> int:
+    """Return the exit code of `run`; an error becomes one sentence on stderr, after its traceback with `debug`."""
     try:
         code = run()
         sys.stdout.flush()
         return code
     except DiffillError as error:
         drop_output()
+        if debug:
+            traceback.print_exc()
         print("diffill:", " ".join(str(error).split()), file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -84,6 +92,14 @@ def report_errors(run: Callable[[], int]) -> int:
     except BrokenPipeError:
         drop_output()
         return 141
+    except Exception as error:
+        drop_output()
+        if debug:
+            traceback.print_exc()
+        told = " ".join(str(error).split())[:200]
+        hint = "" if debug else "; --debug shows where, for a bug report"
+        print(f"diffill: a fault of its own: {type(error).__name__}: {told}{hint}", file=sys.stderr)
+        return 3
     except SystemExit as leave:  # argparse, after --help or --version
         return leave.code if isinstance(leave.code, int) else 0
 

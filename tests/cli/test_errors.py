@@ -1,0 +1,51 @@
+"""Whatever goes wrong is one sentence and an exit code; where it came from is told when asked."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from model_runtime import cli
+from model_runtime.cli import main
+
+
+def sentence(capsys) -> str:
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.count("\n") == 1
+    assert err.startswith("diffill: ")
+    return err
+
+
+def test_a_model_of_no_known_family(tmp_path, capsys):
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "gpt2", "architectures": ["GPT2LMHeadModel"]}))
+    (tmp_path / "a.py").write_text("x = <FILL>\n")
+    assert main(["fill", str(tmp_path / "a.py"), "--model", str(tmp_path)]) == 2
+    said = sentence(capsys)
+    assert "'gpt2' (GPT2LMHeadModel), of no supported family: looked for" in said or "has no tokenizer" in said
+    assert main(["models", "info", str(tmp_path)]) == 2
+    assert "of no supported family: looked for Dream" in sentence(capsys)
+
+
+@pytest.mark.parametrize("debug", [["--debug"], []])
+def test_where_an_error_came_from_is_told_when_asked(tmp_path, capsys, debug):
+    assert main(["models", "info", str(tmp_path), *debug]) == 2
+    err = capsys.readouterr().err
+    assert ("Traceback" in err) == bool(debug)
+    assert err.rstrip().splitlines()[-1].startswith("diffill: ")
+
+
+def test_a_fault_of_our_own_is_one_sentence_too(monkeypatch, capsys):
+    def broken(argv):
+        raise TypeError("of two\nlines")
+
+    monkeypatch.setattr(cli, "dispatch", broken)
+    assert main(["models", "list"]) == 3
+    assert (
+        sentence(capsys)
+        == "diffill: a fault of its own: TypeError: of two lines; --debug shows where, for a bug report\n"
+    )
+    monkeypatch.setenv("DIFFILL_DEBUG", "1")
+    assert main(["models", "list"]) == 3
+    assert "Traceback" in capsys.readouterr().err
