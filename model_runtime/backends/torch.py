@@ -9,20 +9,16 @@ import torch
 import transformers
 from torch import Tensor
 
-from model_runtime.backends.failures import first_line, model_failed
+from model_runtime.backends.failures import first_line, model_failed, ran_out_of_memory
 from model_runtime.backends.interface import CANDIDATES, Candidates, Window
 from model_runtime.backends.joining import EXACT, SHARED, Answer, Joint, Stacks, groups, stack, unstack
+from model_runtime.backends.loading import Loading
+from model_runtime.backends.precision import choose, load_options, pick_device
+from model_runtime.models.checking import check_weights
 from model_runtime.models.export import reduce_logits
 from model_runtime.models.families import ModelFacts, read_facts
 from model_runtime.models.loading import check_numbers, open_checkpoint
-from model_runtime.protocol import ModelError
-
-
-def default_device() -> str:
-    """The accelerator, if there is one."""
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
+from model_runtime.protocol import ModelError, OutOfMemory
 
 
 class TorchBackend:
@@ -34,23 +30,33 @@ class TorchBackend:
 
     name = "torch"
 
-    def __init__(self, folder: Path, device: str | None = None, dtype: torch.dtype | None = None, together: int = 1):
+    def __init__(self, folder: Path, device: str | None = None, together: int = 1, loading: Loading | None = None):
+        loading = loading or Loading(device=device)
         self.facts: ModelFacts = read_facts(folder)
-        self.device = torch.device(device or default_device())
-        if dtype is None:
-            dtype = torch.float32 if self.device.type == "cpu" else torch.bfloat16
+        self.device = pick_device(loading.device)
+        check_weights(folder)
+        self.quantization = choose(folder, loading, self.device)
+        options = load_options(folder, self.quantization, loading, self.device)
         transformers.utils.logging.disable_progress_bar()
         try:
-            model = open_checkpoint(folder, dtype=dtype)
+            model = open_checkpoint(folder, **options)
+            self.model = model.eval()
+            check_numbers(self.model, folder)
         except ModelError:
             raise
-        except Exception as error:  # safetensors, transformers and torch share no base
+        except Exception as error:  # safetensors, transformers, bitsandbytes and torch share no base
+            if ran_out_of_memory(error):
+                raise OutOfMemory(
+                    f"{folder.name} in {self.quantization} is more than {self.device} has room for"
+                ) from error
             raise ModelError(f"the weights in {folder} cannot be read: {first_line(error)}") from error
-        self.model = model.to(self.device).eval()
-        check_numbers(self.model, folder)
-        self.together, self._steps = together, SHARED if together > 1 else EXACT
+        self._window = self.model.window
+        if loading.compiled:
+            self._window = torch.compile(self.model.window, dynamic=False, mode="reduce-overhead")
+        self.together = together
+        self._steps = SHARED if together > 1 or loading.compiled else EXACT
         shape = self.facts.layers, 1, self.facts.kv_heads, 0, self.facts.head_width
-        self._no_past = torch.zeros(shape, dtype=dtype, device=self.device)
+        self._no_past = torch.zeros(shape, dtype=options["dtype"], device=self.device)
         self._stacks = Stacks(stacked)
 
     def window(self, window: Window) -> Answer:
@@ -62,7 +68,8 @@ class TorchBackend:
         answers: dict[int, Answer] = {}
         for shape, members in groups(windows, self._steps, self.together):
             chosen = [windows[n] for n in members]
-            made = unstack(*self._run(stack(chosen, shape, self.together)), chosen, shape, Tensor.contiguous)
+            candidates, k, v = self._run(stack(chosen, shape, self.together))
+            made = unstack(candidates, k, v, chosen, shape, Tensor.contiguous)
             answers.update(zip(members, made, strict=True))
         return [answers[n] for n in range(len(windows))]
 
@@ -81,7 +88,7 @@ class TorchBackend:
         try:
             if pasts:
                 past_k, past_v = self._stacks.of(pasts, joint.past_positions_FP.shape[1])
-            logits_BRV, k, v = self.model.window(
+            logits_BRV, k, v = self._window(
                 flat(joint.ids_FGW),
                 flat(joint.positions_FGW),
                 flat(joint.segments_FGW),
@@ -94,6 +101,8 @@ class TorchBackend:
             reduced = reduce_logits(
                 logits_BRV, put(joint.bias_CV), flat(joint.bias_rows_FGR), flat(joint.targets_FGR), CANDIDATES
             )
+            if self._window is not self.model.window:  # a CUDA graph's results lie where the next run will write
+                k, v = k.clone(), v.clone()
         except torch.OutOfMemoryError as error:
             raise model_failed(error) from error
         ids, log_probs, margin, entropy, targets = (part.cpu().numpy() for part in reduced)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from model_runtime.backends.loading import add_loading_options
 from model_runtime.commands.files import find_holes, read_source
 from model_runtime.commands.options import (
     Parser,
@@ -12,7 +13,7 @@ from model_runtime.commands.options import (
     request_options,
 )
 from model_runtime.commands.output import deliver
-from model_runtime.commands.trace import FillEngine, load_engine, run_request
+from model_runtime.commands.trace import FillEngine, load_engine, loaded, run_request
 from model_runtime.protocol import FillRequest
 
 EXAMPLES = """\
@@ -44,6 +45,7 @@ def make_parser() -> Parser:
     )
     group.add_argument("--marker", metavar="TEXT", help="every TEXT in the file is a hole, instead of <FILL>")
     add_sampling_options(parser)
+    add_loading_options(parser)
     add_output_options(parser)
     return parser
 
@@ -55,5 +57,5 @@ def main(argv: list[str], load: Callable[[str, str], FillEngine] = load_engine) 
     holes = find_holes(source, args.at, args.lines, args.marker)
     request = FillRequest(text=source.text, holes=holes, **request_options(args, source))
     request.check()
-    result, interrupted = run_request(load(args.model, args.backend), request, source, args.trace, args.color)
+    result, interrupted = run_request(loaded(args, load), request, source, args.trace, args.color)
     return deliver(args, source, result, interrupted)

@@ -7,6 +7,7 @@ import difflib
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from model_runtime.backends.loading import add_loading_options
 from model_runtime.commands.files import (
     Source,
     line_range,
@@ -23,7 +24,7 @@ from model_runtime.commands.options import (
     request_options,
 )
 from model_runtime.commands.output import deliver
-from model_runtime.commands.trace import FillEngine, load_engine, run_request
+from model_runtime.commands.trace import FillEngine, load_engine, loaded, run_request
 from model_runtime.protocol import FillRequest, RequestError, RewriteRequest, Span
 
 if TYPE_CHECKING:
@@ -69,6 +70,7 @@ def make_parser() -> Parser:
         "--instruction", metavar="TEXT", help="what to do, in words, for a model that follows instructions"
     )
     add_sampling_options(parser)
+    add_loading_options(parser)
     add_output_options(parser)
     return parser
 
@@ -87,7 +89,7 @@ def main(argv: list[str], load: Callable[[str, str], FillEngine] = load_engine) 
     source = read_source(args.file, args.write)
     request = make_request(args, source)
     request.check()
-    result, interrupted = run_request(load(args.model, args.backend), request, source, args.trace, args.color)
+    result, interrupted = run_request(loaded(args, load), request, source, args.trace, args.color)
     return deliver(args, source, result, interrupted)
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import IO
 
 from model_runtime import __version__
+from model_runtime.backends.loading import as_arguments, loading_of
 from model_runtime.commands.serve_options import IDLE_EXIT_S, check, is_shared, make_parser, sharing_of
 from model_runtime.daemon import discovery
 from model_runtime.daemon.logs import last_lines, open_log
@@ -91,6 +92,7 @@ def serve(folder: Path, args: argparse.Namespace) -> int:
         return ClusterWorker(args.cluster)
 
     worker = (*COMMAND, "--keep-context", str(args.keep_context), "--together", str(args.together))
+    worker += tuple(as_arguments(loading_of(args)))
     stays = (args.port or shared) and args.idle_exit is None
     idle_exit = None if stays else args.idle_exit or IDLE_EXIT_S
 

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from model_runtime.backends.loading import add_loading_options
 from model_runtime.commands.options import Parser, real_number, whole_number
 from model_runtime.daemon.accounts import Accounts, default_file
 from model_runtime.daemon.addresses import HOST, is_loopback
@@ -94,6 +95,7 @@ def make_parser() -> Parser:
         metavar="ADDRESS",
         help="ask the model of diffill cluster on the Ray cluster there (auto: this machine's) instead of an own one",
     )
+    add_loading_options(parser)
     team = parser.add_argument_group("for a team (docs/team-server.md)")
     team.add_argument(
         "--host",

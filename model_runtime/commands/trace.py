@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Protocol
 
+from model_runtime.backends.loading import Loading, loading_of
 from model_runtime.commands.files import Source
 from model_runtime.commands.output import one_line, places, visible, wants_color
 from model_runtime.protocol import FillRequest, FillResult, Frame, FrameHole, HoleFill, RewriteRequest, Span
@@ -33,11 +35,17 @@ class FillEngine(Protocol):
         """Yield frames, and the answer last."""
 
 
-def load_engine(model: str, backend: str) -> FillEngine:
+def load_engine(model: str, backend: str, loading: Loading | None = None) -> FillEngine:
     """Return the engine for a model's name or folder; what it needs is imported now and not before."""
     from model_runtime.engine.engine import Engine
 
-    return Engine.load(model, backend)
+    return Engine.load(model, backend, loading=loading)
+
+
+def loaded(args: argparse.Namespace, load: Callable[..., FillEngine]) -> FillEngine:
+    """The engine that a command's options ask for."""
+    loading = loading_of(args)
+    return load(args.model, args.backend) if loading is None else load(args.model, args.backend, loading)
 
 
 def run_request(

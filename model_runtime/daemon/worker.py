@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO, Protocol
 
 from model_runtime.backends.failures import ran_out_of_memory
+from model_runtime.backends.loading import Loading, add_loading_options, loading_of
 from model_runtime.daemon.pipe import pack, receive_one
 from model_runtime.daemon.validation import from_json
 from model_runtime.engine.batching import Courses
@@ -50,11 +51,11 @@ Cancels = dict[int, threading.Event]
 Say = Callable[[dict[str, Any]], None]
 
 
-def load_engine(model: str, keep_context: float = 64.0, together: int = 1) -> Model:
+def load_engine(model: str, keep_context: float = 64.0, together: int = 1, loading: Loading | None = None) -> Model:
     """Load a model as `diffill fill` does; `keep_context` are the MiB of context that stay between fills."""
     from model_runtime.engine.engine import Engine
 
-    return Engine.load(model, keep_bytes=int(keep_context * (1 << 20)), together=together)
+    return Engine.load(model, keep_bytes=int(keep_context * (1 << 20)), together=together, loading=loading)
 
 
 def work(load: Loader, source: BinaryIO, sink: BinaryIO) -> None:
@@ -184,9 +185,11 @@ def main() -> None:
     """The process that the daemon starts."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--keep-context", type=float, default=64.0)
+    add_loading_options(parser)
     parser.add_argument("--together", type=int, default=1)
     args = parser.parse_args()
-    run(functools.partial(load_engine, keep_context=args.keep_context, together=args.together))
+    loading = loading_of(args)
+    run(functools.partial(load_engine, keep_context=args.keep_context, together=args.together, loading=loading))
 
 
 if __name__ == "__main__":

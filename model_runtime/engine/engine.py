@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from model_runtime.backends.interface import Backend
+from model_runtime.backends.loading import Loading
 from model_runtime.catalog.catalog import find_model
 from model_runtime.engine.batching import Shared
 from model_runtime.engine.cache import ContextCache
@@ -79,6 +80,7 @@ class Engine:
         threads: int | None = None,
         keep_bytes: int = LIMIT,
         together: int = 1,
+        loading: Loading | None = None,
     ) -> Engine:
         """Load "embedded" or a model folder; ModelError with one sentence when that cannot be done.
 
@@ -88,7 +90,7 @@ class Engine:
         start = time.perf_counter()
         folder = find_model(model)
         tokenizer = TextTokenizer(folder / "tokenizer.json")
-        loaded = load_backend(folder, backend, threads, together)
+        loaded = load_backend(folder, backend, threads, together, loading)
         if together > 1:
             loaded = Shared(loaded)
         counts = folder / "expert.npz"
@@ -224,7 +226,9 @@ def with_masks(empty: Canvas, length: int) -> Canvas:
     return canvas
 
 
-def load_backend(folder: Path, backend: str, threads: int | None, together: int = 1) -> Backend:
+def load_backend(
+    folder: Path, backend: str, threads: int | None, together: int = 1, loading: Loading | None = None
+) -> Backend:
     """Load a folder into "onnx" or "torch"; "auto" takes ONNX where the folder has a graph."""
     if backend not in ("auto", "onnx", "torch"):
         raise ModelError(f"backend is auto, onnx or torch, not {backend!r}")
@@ -239,4 +243,4 @@ def load_backend(folder: Path, backend: str, threads: int | None, together: int 
         raise ModelError(
             f"{folder} has no model.onnx, and torch is not installed: pip install diffill[torch]"
         ) from error
-    return TorchBackend(folder, together=together)
+    return TorchBackend(folder, together=together, loading=loading)
