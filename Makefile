@@ -65,13 +65,14 @@ embedded: .venv/dev
 	$(BIN)/python -m training.release build/embedded-run
 
 # The DiffuCoder pipeline on a small corpus, minutes on two cores. What was done is not done again.
+# The last stage runs what the model wrote, in bubblewrap; UNSAFE=--unsafe-exec where there is none.
 PIPELINE := build/pipeline
 pipeline: .venv/dev
 	$(BIN)/diffill train corpus training/recipes/tiny/corpus.yaml --out $(PIPELINE)/corpus
 	for stage in base adapt midtrain sft; do $(BIN)/diffill train $$stage --recipe tiny/$$stage --out $(PIPELINE)/$$stage || exit; done
+	$(BIN)/python -m training.curves --out $(PIPELINE)/curves.svg $(foreach s,base adapt midtrain sft,$(s)=$(PIPELINE)/$(s))
 	$(BIN)/python -m training.corpus.small_tasks --out $(PIPELINE)/small.jsonl
 	$(BIN)/diffill train grpo --recipe tiny/grpo --tasks $(PIPELINE)/small.jsonl --init $(PIPELINE)/sft --out $(PIPELINE)/grpo $(UNSAFE)
-	$(BIN)/python -m training.curves --out $(PIPELINE)/curves.svg $(foreach s,base adapt midtrain sft,$(s)=$(PIPELINE)/$(s))
 
 evaluate: .venv/dev
 	$(BIN)/python -m training.evaluation.infill --count 1000 --predictors copy,ngram,embedded
@@ -84,8 +85,8 @@ figures: .venv/dev $(HELD_OUT)
 	$(BIN)/diffill eval report tasks-line --data $(HELD_OUT) --limit 30 --samples 2 --out $(FIGURES)/embedded
 
 figures-pipeline: .venv/dev
-	$(BIN)/diffill eval report humaneval --data examples/evaluation/humaneval.jsonl --prompt plain --max-new-tokens 48 \
-	  --samples 4 --batch 24 --model midtrain=$(PIPELINE)/midtrain --model sft=$(PIPELINE)/sft --out $(FIGURES)/pipeline
+	$(BIN)/diffill eval report humaneval --data examples/evaluation/humaneval.jsonl --prompt plain --max-new-tokens 32 \
+	  --limit 4 --samples 2 --batch 12 --model midtrain=$(PIPELINE)/midtrain --model sft=$(PIPELINE)/sft --out $(FIGURES)/pipeline
 
 $(HELD_OUT): | .venv/dev
 	mkdir -p $(@D)
