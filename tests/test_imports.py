@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 OURS = ("model_runtime", "training", "lsp_server")
-HEAVY = ("torch", "transformers", "accelerate", "bitsandbytes", "onnx", "matplotlib")
+HEAVY = ("torch", "transformers", "accelerate", "bitsandbytes", "onnx", "matplotlib", "ray")
 
 
 def modules(package: str) -> list[Path]:
@@ -87,6 +87,16 @@ def test_rooms_import_downwards_only(room, above):
     """daemon → engine → backends → models."""
     targets = tuple(f"model_runtime.{name}" for name in above)
     assert offenders(modules(f"model_runtime/{room}"), targets, everywhere=True) == []
+
+
+def test_ray_stays_in_its_room():
+    """Only `diffill cluster` and `diffill serve --cluster` open its door, when asked."""
+    others = [path for path in modules("model_runtime") if path.parent.name != "cluster"]
+    assert offenders([*others, *modules("lsp_server")], ("ray",), everywhere=True) == []
+    below = [path for path in others if path.parent.name != "commands"]
+    assert offenders(below, ("model_runtime.cluster",), everywhere=True) == []
+    assert loaded_after("import model_runtime.commands.serve") & {*HEAVY} == set()
+    assert "ray" not in loaded_after("import model_runtime.commands.cluster")
 
 
 LIGHT = [
