@@ -170,9 +170,22 @@ def test_answers_to_problems_in_words(model, words, tmp_path, changes):
         assert steps[0]["passes"] < 8
 
 
-def test_threshold_decoding_of_a_sure_model_is_the_uncached_one(model):
-    """With a refresh at every step and one token a step it is greedy decoding by the most probable token."""
-    from model_runtime.engine.generate import diffusion_generate
+def one_by_one(net, row):
+    """Greedy decoding by the surest token, one a forward of the whole row."""
+    from model_runtime.engine.filters import ban_ids
+
+    ids = torch.tensor([row])
+    while (ids == net.config.mask_token_id).any():
+        holes = (ids[0] == net.config.mask_token_id).nonzero().flatten()
+        with torch.no_grad():
+            p_NV = ban_ids(net(ids).logits[0, holes - 1].clone(), net.config).softmax(-1)
+        best = int(p_NV.max(-1).values.argmax())
+        ids[0, holes[best]] = int(p_NV[best].argmax())
+    return ids[0]
+
+
+def test_threshold_decoding_that_keeps_nothing_is_the_uncached_one(model):
+    """Computed anew at every step, one token a step; and fewer steps where less must be sure."""
     from training.grpo.rollouts import stack_left
     from training.grpo.threshold import threshold_generate
     from training.models import read_model
@@ -183,9 +196,7 @@ def test_threshold_decoding_of_a_sure_model_is_the_uncached_one(model):
     ids_BL, present_BL = stack_left(rows, 0)
     found_BL, history, passes = threshold_generate(net, ids_BL, present_BL, threshold=1.0, refresh=1)
     for number, row in enumerate(rows):
-        masks = row.count(mask)
-        one = diffusion_generate(net, torch.tensor([row]), steps=masks, eps=0.0, alg="maskgit_plus").sequences[0]
-        assert torch.equal(found_BL[number, -len(row) :], one)
+        assert torch.equal(found_BL[number, -len(row) :], one_by_one(net, row))
     assert passes == len(history) == 5
     _, _, faster = threshold_generate(net, ids_BL, present_BL, threshold=0.001, refresh=8)
     assert faster < passes
@@ -209,6 +220,28 @@ def test_your_own_repository_is_mined(model, tmp_path):
     assert diffill(command) == 0
     used = json.loads((tmp_path / "run/used.json").read_text())
     assert sorted(name.split("-")[0] for name in used["train"]) == ["shop.double", "shop.total"]
+
+
+def test_holes_of_lines_are_cut_out_of_the_body():
+    """The file is the same around another hole, and every line comes up."""
+    from training.corpus.tasks import Task
+    from training.grpo.problems import narrowed
+
+    body = "    a = 1\n\n    if a:\n        a = 2\n    return a"
+    names = ("package", "licence", "module", "path", "function", "split", "shown")
+    holes = set()
+    for number in range(60):
+        task = Task(
+            id=str(number), prefix="def f():\n", body=body, suffix="\n\nf()\n", tests=(), **dict.fromkeys(names, "")
+        )
+        found = narrowed(task, 0)
+        assert found.prefix + found.body + found.suffix == task.prefix + task.body + task.suffix
+        assert found.body.strip()
+        assert found.prefix.endswith("\n")
+        assert found.suffix.startswith("\n")
+        holes.add(found.body)
+    assert len(holes) == 10  # runs of four lines; the blank one is never at an end
+    assert body in holes
 
 
 # Small tasks
@@ -268,7 +301,7 @@ def test_a_recipe_is_checked_before_anything_else(model, tasks, changes, message
         ("{not json\n", "line 1 is no task"),
         ('{"question": "add"}\n', "it has question; mined tasks, MBPP and AceCode are known"),
         ('{"prefix": "", "suffix": "", "tests": [{"kind": "value"}]}\n', "line 1 is no task"),
-        ('{"task_id": 1, "text": "Add.", "test_list": []}\n', "row has no tests|without tests|list index|no test"),
+        ('{"task_id": 1, "text": "Add.", "test_list": []}\n', "the problem 1 has no tests"),
     ],
 )
 def test_tasks_that_are_none(model, tmp_path, text, message):

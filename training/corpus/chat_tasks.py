@@ -102,6 +102,8 @@ def mbpp(path: Path) -> list[ChatTask]:
     tasks = []
     for row in rows_of(path):
         asserts = field(row, "test_list", path)
+        if not asserts:
+            raise RequestError(f"{path}: the problem {row.get('task_id')} has no tests")
         prompt = f"{field(row, 'text', path)}\nTest cases: {asserts[0]}"
         tasks.append(ChatTask(str(field(row, "task_id", path)), prompt, tuple(map(read_test, asserts))))
     return tasks

@@ -9,8 +9,10 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+import numpy as np
 
 from model_runtime.models.tokenizer import TextTokenizer
 from model_runtime.protocol import RequestError
@@ -104,16 +106,35 @@ def split(tasks: Sequence[AnyTask], held_out: float, seed: int) -> tuple[list[An
     )
 
 
+def narrowed(task: Task, seed: int) -> Task:
+    """The task with a run of its body's lines as the hole, as an editor leaves one; every length is equally likely."""
+    lines = task.body.split("\n")
+    full = [number for number, line in enumerate(lines) if line.strip()]
+    rng = np.random.default_rng(hash_seed(seed, "hole", task.id))
+    count = int(rng.integers(1, len(full) + 1))
+    first = int(rng.integers(0, len(full) - count + 1))
+    start, end = full[first], full[first + count - 1] + 1
+    before = "".join(f"{line}\n" for line in lines[:start])
+    after = "".join(f"\n{line}" for line in lines[end:])
+    body = "\n".join(lines[start:end])
+    return replace(task, prefix=task.prefix + before, body=body, suffix=after + task.suffix)
+
+
 def lay_out_tasks(
-    tasks: Sequence[AnyTask], tokenizer: TextTokenizer, ids: TokenIds, settings: Tasks, answer_tokens: int
+    tasks: Sequence[AnyTask],
+    tokenizer: TextTokenizer,
+    ids: TokenIds,
+    settings: Tasks,
+    answer_tokens: int,
+    seed: int = 0,
 ) -> tuple[list[Problem], Counter[str]]:
     """The problems, and how many tasks were left out for what reason."""
     problems: list[Problem] = []
     dropped: Counter[str] = Counter()
     for task in tasks:
         if isinstance(task, Task):
-            problem = of_hole(task, tokenizer, ids, settings)
-            problems.append(problem)
+            chosen = narrowed(task, seed) if settings.hole == "lines" else task
+            problems.append(of_hole(chosen, tokenizer, ids, settings))
             continue
         start = [] if ids.bos is None else [ids.bos]
         before = start + lay_out(Exchange(task.prompt, ""), tokenizer, settings.system).prompt
@@ -147,7 +168,7 @@ def read_problems(
             f"{recipe.tasks.path} holds a task without tests: {next(t.id for t in tasks if not t.tests)}"
         )
     parts = [
-        lay_out_tasks(some, tokenizer, ids, recipe.tasks, recipe.rollouts.tokens)
+        lay_out_tasks(some, tokenizer, ids, recipe.tasks, recipe.rollouts.tokens, recipe.seed)
         for some in split(tasks, recipe.tasks.held_out, recipe.seed)
     ]
     (train, dropped), (held, more) = parts

@@ -20,6 +20,9 @@ class Tasks:
     held_out: float = 0.1  # the share measured and not trained on, of files whose tasks do not say it themselves
     prompt_tokens: int = 200  # of a problem in words; longer ones are left out
     context_tokens: int = 512  # around a hole; cut, more of it before the hole
+    hole: Literal["body", "lines"] = (
+        "body"  # of a mined task: the whole body, or a run of its lines drawn from the seed
+    )
     hole_tokens: int | None = None  # masks of a hole; none: as the original took, and `slack` of it more
     slack: float = 0.0
     system: str = "You are a helpful assistant."
