@@ -91,7 +91,7 @@ def serve(folder: Path, args: argparse.Namespace) -> int:
 
         return ClusterWorker(args.cluster)
 
-    worker = (*COMMAND, "--keep-context", str(args.keep_context), "--together", str(args.together))
+    worker: tuple[str, ...] = (*COMMAND, "--keep-context", str(args.keep_context), "--together", str(args.together))
     worker += tuple(as_arguments(loading_of(args)))
     stays = (args.port or shared) and args.idle_exit is None
     idle_exit = None if stays else args.idle_exit or IDLE_EXIT_S
