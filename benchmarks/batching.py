@@ -34,7 +34,8 @@ from model_runtime.protocol import FillRequest, FillResult
 FILES = ("argparse", "textwrap", "tarfile", "zipfile", "configparser", "mailbox", "optparse", "pathlib")
 LEVELS = (1, 2, 4, 8, 16, 32)
 FIXED, STEPS, NEAR = 8, 4, 160
-TURNS = 2  # fills of each person
+LEAST = 8  # fills at a level: few people ask several times each
+SPAN = 150  # lines of a file before and behind
 KEPT = 512 << 20  # bytes: the context of all who take part
 
 
@@ -66,7 +67,9 @@ def searches(count: int) -> list[list[FillRequest]]:
         text = Path(spec.origin).read_text(encoding="utf-8")
         lines = text.splitlines(keepends=True)
         first = 150 + 61 * (person // len(FILES))
-        near = [n for n in range(first, len(lines)) if len(lines[n].strip()) > 12][:TURNS]
+        lines = lines[first - SPAN : first + SPAN]
+        text = "".join(lines)
+        near = [n for n in range(SPAN, len(lines)) if len(lines[n].strip()) > 12][:LEAST]
         asked = []
         for n in near:
             start = sum(map(len, lines[:n])) + len(lines[n]) - len(lines[n].lstrip())
@@ -125,10 +128,11 @@ def measure(
             engine.fill(asked[0])
     rows = []
     for users in args.users:
+        people = [asked[: max(1, LEAST // users)] for asked in everybody[:users]]
         found: dict[str, list[Level]] = {"off": [], "on": []}
         for _ in range(args.repeats):
-            found["off"].append(closed_loop(alone, everybody[:users], 1))
-            found["on"].append(closed_loop(joint, everybody[:users], args.together))
+            found["off"].append(closed_loop(alone, people, 1))
+            found["on"].append(closed_loop(joint, people, args.together))
         row: dict[str, Any] = {"users": users}
         for name, levels in found.items():
             row[name] = {
