@@ -26,6 +26,7 @@ from model_runtime.engine.expert import CountedExpert, Expert, local_tokens
 from model_runtime.engine.fills import Made, Task, denoise_fills, search_fill
 from model_runtime.engine.kept import LIMIT, KeptContext
 from model_runtime.engine.lengths import (
+    BIAS_SAMPLES,
     LADDER,
     OTHER_HOLES,
     measure_bias,
@@ -66,6 +67,7 @@ class Engine:
         self.backend, self.tokenizer, self.facts = backend, tokenizer, facts
         self.bans = Bans(facts, tokenizer)
         self._probe_bias = facts.probe_bias
+        self._bias_samples: list[dict[int, float]] = []
         self._load_ms = load_ms
         self.expert = expert
         # between keystrokes nearly all of a file stays as it was
@@ -181,8 +183,15 @@ class Engine:
             cache = ContextCache(self.backend, with_masks(empty, OTHER_HOLES), enabled, self.kept)
             bias = self._probe_bias
             if bias is None:
-                bias = measure_bias(self.backend, self.tokenizer, self.bans, LADDER[-1], stop=stop)
-                if not stop():
+                # a third of the time; what is left to measure is measured in later fills
+                third = None if request.deadline_ms is None else time.perf_counter() + request.deadline_ms / 3000
+
+                def enough() -> bool:
+                    return stop() or (third is not None and time.perf_counter() >= third)
+
+                samples = self._bias_samples
+                bias = measure_bias(self.backend, self.tokenizer, self.bans, LADDER[-1], stop=enough, samples=samples)
+                if len(samples) == BIAS_SAMPLES:
                     self._probe_bias = bias
             if stop():
                 return cache, [OTHER_HOLES] * len(empty.holes)

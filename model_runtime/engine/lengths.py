@@ -113,16 +113,18 @@ def measure_bias(
     max_length: int,
     seed: int = 0,
     stop: Callable[[], bool] = lambda: False,
+    samples: list[dict[int, float]] | None = None,
 ) -> Bias:
     """How sure the model is in its first step at each length whatever the hole, over lines of Python's library.
 
     Ships with a model (`diffill.probe_bias` in its config.json) or is measured when first needed. When `stop` says so,
-    what was measured by then has to do; with nothing measured, all lengths count alike.
+    what was measured by then has to do; with nothing measured, all lengths count alike. `samples` are those measured so
+    far, and get the others.
     """
     rng = random.Random(seed)
     lengths = [n for n in LADDER if n <= max_length]
-    samples: list[dict[int, float]] = []
-    for text, start, end in neutral_holes(rng):
+    samples = [] if samples is None else samples
+    for text, start, end in neutral_holes(rng)[len(samples) :]:
         if stop():
             break
         canvas = build_canvas(tokenizer, backend.facts, text, [(start, end)])
