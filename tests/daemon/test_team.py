@@ -8,6 +8,7 @@ import json
 import stat
 
 import httpx
+import openai
 import pytest
 from serving import TOKEN, dial, run, serving
 from websockets.exceptions import ConnectionClosed, InvalidStatus
@@ -119,6 +120,23 @@ def test_too_many_a_minute_get_429_and_the_seconds_to_wait(team):
             async with http(port, bob) as other, http(port, TOKEN) as owner:
                 assert (await other.post("/infill", json=body)).status_code == 200
                 assert [(await owner.post("/infill", json=body)).status_code for _ in range(5)] == [200] * 5
+
+    run(scene())
+
+
+def test_the_openai_package_is_told_when_to_come_again(team):
+    ann = team.token("ann", per_minute=1)
+
+    async def scene():
+        async with (
+            serving(sharing=team.sharing()) as (_, port),
+            openai.AsyncOpenAI(base_url=f"http://127.0.0.1:{port}/v1", api_key=ann, max_retries=0) as client,
+        ):
+            whole = await client.completions.create(model="any", prompt="abc", suffix="d", extra_body={"seed": 1})
+            assert (whole.choices[0].text, whole.usage.prompt_tokens) == ("ok", 4)
+            with pytest.raises(openai.RateLimitError, match="at most 1 requests a minute") as caught:
+                await client.completions.create(model="any", prompt="abc")
+            assert 55 < float(caught.value.response.headers["Retry-After"]) <= 60
 
     run(scene())
 
