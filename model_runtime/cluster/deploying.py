@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from model_runtime.backends.loading import Loading
 from model_runtime.protocol import ModelError, RequestError
 
 APP = "diffill"
@@ -29,6 +30,7 @@ class Plan:
     together: int = 8
     busy: float = 4.0
     keep_context: float = 64.0
+    loading: Loading | None = None
 
     def check(self) -> None:
         """Raise RequestError with one sentence for the first figure that cannot be."""
@@ -90,7 +92,7 @@ def deploy(plan: Plan) -> None:
         graceful_shutdown_timeout_s=60.0,
         **scaling,
     )(Replica)
-    app = deployment.bind(plan.model, plan.keep_context, plan.together)
+    app = deployment.bind(plan.model, plan.keep_context, plan.together, plan.loading)
     try:
         ray.serve.start(proxy_location="Disabled")  # `diffill serve --cluster` is the door
         ray.serve.run(app, name=APP, route_prefix=None)

@@ -11,6 +11,7 @@ import threading
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
+from model_runtime.backends.loading import Loading
 from model_runtime.daemon.worker import Cancels, Jobs, load_engine, serve_all, take
 from model_runtime.protocol import ModelError
 
@@ -20,14 +21,14 @@ Told = dict[str, Any]
 class Replica:
     """Loads a model, and answers what the daemon's worker would answer."""
 
-    def __init__(self, model: str, keep_context: float = 64.0, together: int = 1):
+    def __init__(self, model: str, keep_context: float = 64.0, together: int = 1, loading: Loading | None = None):
         self._jobs: Jobs = queue.SimpleQueue()
         self._cancels: Cancels = {}
         self._numbers = itertools.count(1)
         self._hear: dict[int, Callable[[Told], None]] = {}
         loaded: queue.SimpleQueue[Told] = queue.SimpleQueue()
         self._hear[0] = loaded.put
-        load = functools.partial(load_engine, keep_context=keep_context, together=together)
+        load = functools.partial(load_engine, keep_context=keep_context, together=together, loading=loading)
         self._thread = threading.Thread(
             target=serve_all, args=(load, self._jobs, self._cancels, self._say), daemon=True
         )

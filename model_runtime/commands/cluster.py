@@ -6,6 +6,7 @@ import argparse
 import json
 from pathlib import Path
 
+from model_runtime.backends.loading import add_loading_options, loading_of
 from model_runtime.catalog.catalog import find_model
 from model_runtime.cluster import deploying
 from model_runtime.commands.options import Parser, real_number, whole_number
@@ -34,6 +35,7 @@ def make_parser() -> Parser:
     parser.add_argument("--together", type=whole_number, default=8, help="fills that share passes (default: 8)")
     parser.add_argument("--busy", type=real_number, default=4.0, help="requests at a replica to scale for (default: 4)")
     parser.add_argument("--keep-context", type=real_number, metavar="MIB", default=64.0, help="(default: 64)")
+    add_loading_options(parser)
     return parser
 
 
@@ -62,4 +64,6 @@ def plan_of(args: argparse.Namespace) -> deploying.Plan:
     if args.replicas.count(":") > 1:
         raise RequestError(f"--replicas is N or MIN:MAX, not {args.replicas!r}")
     model = args.model if args.model == "embedded" else str(Path(find_model(args.model)).resolve())
-    return deploying.Plan(model, least, most, args.gpus, args.cpus, args.together, args.busy, args.keep_context)
+    return deploying.Plan(
+        model, least, most, args.gpus, args.cpus, args.together, args.busy, args.keep_context, loading_of(args)
+    )
