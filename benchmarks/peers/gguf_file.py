@@ -11,7 +11,6 @@ import json
 from pathlib import Path
 
 import gguf
-import numpy as np
 
 from model_runtime.models.weights import Weights
 

@@ -118,7 +118,8 @@ class Torch:
         shared = ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
                   "num_key_value_heads", "rms_norm_eps", "max_position_embeddings", "tie_word_embeddings")  # fmt: skip
         config = transformers.Qwen2Config(
-            **{name: told[name] for name in shared}, rope_parameters={"rope_theta": told["rope_theta"], "rope_type": "default"}
+            **{name: told[name] for name in shared},
+            rope_parameters={"rope_theta": told["rope_theta"], "rope_type": "default"},
         )
         with torch.device("meta"):
             self.causal = transformers.Qwen2ForCausalLM(config)
