@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import logging
 import os
 import re
 import secrets
@@ -24,8 +25,10 @@ from model_runtime.daemon.validation import from_json
 from model_runtime.protocol import RequestError
 
 NAME = r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}"
+OWNER = "owner"  # who has the daemon's own token, in the audit log
 MOST_PER_MINUTE, MOST_AT_ONCE = 1_000_000, 10_000
 LOCK_WAIT_S, LOOK_S = 5.0, 0.02
+LOG = logging.getLogger("diffill.accounts")
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,8 @@ def create(path: Path, name: str, per_minute: int = 600, at_once: int = 8) -> st
     """Make a token and return it: it can be seen only now. RequestError if the name is taken or a number wrong."""
     if not re.fullmatch(NAME, name):
         raise RequestError("a token's name has 1 to 64 letters, digits and . _ @ -, and begins with a letter or digit")
+    if name == OWNER:
+        raise RequestError(f"the audit log calls who runs the server {OWNER}: choose another name")
     for option, value, most in (("per-minute", per_minute, MOST_PER_MINUTE), ("at-once", at_once, MOST_AT_ONCE)):
         if not 1 <= value <= most:
             raise RequestError(f"--{option} lies between 1 and {most}, not at {value}")
@@ -169,6 +174,7 @@ class Accounts:
                 self.problem = ""
             except RequestError as error:
                 self.problem = str(error)
+                LOG.error("the tokens stay as they were: %s", error)
         return self._by_digest
 
     def _stamp(self) -> tuple[int, ...] | None:

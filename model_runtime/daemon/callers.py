@@ -10,7 +10,7 @@ from typing import Any
 
 from starlette.requests import HTTPConnection
 
-from model_runtime.daemon.accounts import Account, Accounts
+from model_runtime.daemon.accounts import OWNER, Account, Accounts
 from model_runtime.daemon.audit import Audit
 from model_runtime.daemon.jobs import Job, Session
 from model_runtime.daemon.messages import FORBIDDEN, LIMITED, STOPPING, RpcError
@@ -19,7 +19,6 @@ from model_runtime.protocol import FillRequest, FillResult, RequestError, Rewrit
 
 BURST = 6  # of a minute's requests, one part of so many may come at once
 REFUSALS = 60  # lines a minute: strangers shall not push what matters out of the audit log
-OWNER = "owner"  # who has the daemon's own token, in the audit log
 KEY_HEADERS = ("x-api-key", "api-key")  # beside Authorization: llama.cpp's, Azure's
 
 OnFrame = Callable[[dict[str, Any]], None]

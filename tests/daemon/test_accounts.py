@@ -49,6 +49,7 @@ def test_a_token_is_printed_once_and_kept_as_a_digest(path, capsys):
         (["create", "ann"], "there is a token named ann already"),
         (["create", "a b"], "a token's name has"),
         (["create", ""], "a token's name has"),
+        (["create", "owner"], "choose another name"),
         (["create", "bob", "--per-minute", "0"], "--per-minute lies between 1 and"),
         (["create", "bob", "--at-once", "99999"], "--at-once lies between 1 and"),
         (["revoke", "bob"], "there is no token named bob"),
@@ -85,7 +86,7 @@ def test_a_file_that_does_not_protect_is_refused(path):
         Accounts(path)
 
 
-def test_a_server_sees_changes_and_outlives_a_broken_file(path):
+def test_a_server_sees_changes_and_outlives_a_broken_file(path, caplog):
     ann = accounts.create(path, "ann")
     seen = Accounts(path)
     account = seen.find(ann)
@@ -95,6 +96,8 @@ def test_a_server_sees_changes_and_outlives_a_broken_file(path):
     path.write_text("{")
     assert seen.find(ann) is not None
     assert "is no file of tokens" in seen.problem
+    seen.find(ann)
+    assert caplog.text.count("the tokens stay as they were") == 1
     path.write_bytes(whole)
     accounts.revoke(path, "ann")
     assert seen.find(ann) is None
