@@ -202,3 +202,32 @@ def test_a_mask_that_config_and_tokenizer_do_not_agree_on(spoilt):
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {"mask_token_id": 3}))
     assert "the tokenizer's <|mask|> is" in told()
+
+
+@pytest.mark.parametrize("name", ["LLaDA-8B-Base", "DreamOn-v0-7B", "open-dcoder-0.5B", "DiffuCoder-7B-Base"])
+def test_a_checkpoint_fills_a_hole(folders, name):
+    """Through the engine; what random weights say is text, and what stands around the hole stays."""
+    from model_runtime.engine.engine import Engine
+    from model_runtime.protocol import FillRequest, apply_fills
+
+    text = "def f(x):\n    return \n\nprint(f(1))\n"
+    engine = Engine.load(folders[name], backend="torch")
+    result = engine.fill(FillRequest(text=text, holes=[(21, 21)], length="fixed:3"))
+    assert result.model == name
+    whole = apply_fills(text, result.holes)
+    assert whole.startswith("def f(x):\n    return ")
+    assert whole.endswith("\n\nprint(f(1))\n")
+    assert "<|" not in result.holes[0].text
+
+
+@pytest.mark.parametrize("name", ["DiffuCoder-7B-Instruct", "Stable-DiffCoder-8B-Instruct", "LLaDA-8B-Instruct"])
+def test_a_checkpoint_follows_an_instruction(folders, name):
+    from model_runtime.engine.engine import Engine
+    from model_runtime.protocol import RewriteRequest
+
+    text = "def f(x):\n    return x\n"
+    engine = Engine.load(folders[name], backend="torch")
+    request = RewriteRequest(text=text, range=(10, len(text)), instruction="return y", max_tokens=8, steps=4)
+    result = engine.rewrite(request)
+    assert result.end in ("complete", "empty", "max_tokens")
+    assert all((hole.start, hole.end, hole.length_policy) == (10, len(text), "chat") for hole in result.holes)
