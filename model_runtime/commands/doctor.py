@@ -12,8 +12,9 @@ from typing import Any
 
 from model_runtime.catalog.catalog import find_model
 from model_runtime.commands import machine
-from model_runtime.commands.machine import readable
+from model_runtime.commands.checkup import examine_daemon, examine_driver, examine_store, examine_weights
 from model_runtime.commands.describing import WEIGHTS
+from model_runtime.commands.machine import readable
 from model_runtime.commands.options import Parser
 from model_runtime.models.families import read_facts
 from model_runtime.protocol import DiffillError, FillRequest
@@ -79,8 +80,11 @@ def examine(model: str) -> Report:
         if report.facts["versions"][name] is None:
             report.problems.append(f"{name} is not installed; install diffill again: pip install --upgrade diffill")
     examine_torch(report)
+    examine_driver(report)
+    examine_daemon(report)
+    examine_store(report)
     folder = examine_model(report, model)
-    if folder is not None:
+    if folder is not None and examine_weights(report, model, folder):
         time_a_fill(report, folder)
     advise_about_machine(report)
     return report
@@ -123,7 +127,8 @@ def examine_model(report: Report, model: str) -> Path | None:
     except (DiffillError, OSError) as error:
         report.problems.append(f"{one_line(error)}; {remedy}, or give another --model")
         return None
-    missing = [name for name in ("tokenizer.json",) if name not in files]
+    spelled = {"vocab.json", "merges.txt"} <= set(files)
+    missing = [] if spelled or "tokenizer.json" in files else ["tokenizer.json"]
     if not any(name in files for name in WEIGHTS):
         missing.append(WEIGHTS[0])
     for name in missing:
@@ -228,6 +233,10 @@ def written(report: Report) -> str:
         rows.append(("accelerator", f"{device['name']}, {readable(device['memory_bytes'])}"))
     rows.append(("model", f"{model['name']} in {model['folder'] or 'no folder'}"))
     rows += [(f"  {name}", readable(size)) for name, size in sorted(model["files"].items())]
+    daemon, kept = facts["daemon"], facts["store"]
+    running = f"{daemon.get('address')}, process {daemon.get('pid')}, version {daemon.get('version')}"
+    rows.append(("daemon", running if daemon["running"] else "none runs; editors start it"))
+    rows.append(("models", f"{', '.join(kept['models']) or 'none fetched'} in {kept['folder']}"))
     rows.append(("checksums", model["checksums"] or f"not checked: no {SUMS}"))
     if "fill" in facts:
         fill = facts["fill"]

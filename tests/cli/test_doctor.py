@@ -169,3 +169,43 @@ def test_sizes_are_readable():
 def test_bad_use_is_one_sentence(capsys):
     assert main(["doctor", "--loudly"]) == 2
     assert capsys.readouterr().err == "diffill: unrecognized arguments: --loudly\n"
+
+
+@pytest.fixture
+def places(monkeypatch, tmp_path):
+    """A runtime folder and a store of the test's own."""
+    monkeypatch.setenv("DIFFILL_RUNTIME_DIR", str(tmp_path / "run"))
+    monkeypatch.setenv("DIFFILL_MODELS_DIR", str(tmp_path / "models"))
+    return tmp_path
+
+
+def test_the_daemon_is_looked_for(doctor, places):
+    code, report = doctor()
+    assert code == 0
+    assert report["daemon"]["running"] is False
+    assert report["daemon"]["folder"] == str(places / "run")
+
+
+def test_a_download_that_is_not_whole_is_named(doctor, places):
+    (places / "models" / ".dreamon-7b.partial").mkdir(parents=True)
+    code, report = doctor()
+    assert code == 0
+    assert report["store"]["partial"] == ["dreamon-7b"]
+    assert any("diffill models pull dreamon-7b goes on" in sentence for sentence in report["advice"])
+
+
+def test_a_fetched_model_is_compared_with_what_was_fetched(doctor, places, folder):
+    from model_runtime.catalog.pull import import_folder
+
+    shutil.copytree(import_folder(folder, "mine"), places / "copy")
+    assert doctor("mine")[1]["model"]["checksums"] == "match"
+    weights = places / "models" / "mine" / "config.json"
+    weights.write_bytes(weights.read_bytes() + b" ")
+    assert "diffill models remove mine" in the_problem(*doctor("mine"))
+
+
+def test_an_accelerator_that_torch_cannot_use_is_a_problem(doctor, places, monkeypatch):
+    from model_runtime.commands import checkup
+
+    monkeypatch.setattr(checkup, "device_memory", lambda: 8 << 30)
+    assert "torch cannot use" in the_problem(*doctor())
