@@ -52,7 +52,7 @@ async def fill_ranges(session: Session, params: Any, tell: Tell) -> dict[str, An
 
 
 async def rewrite_range(session: Session, params: Any, tell: Tell) -> dict[str, Any]:
-    """diffill/rewrite: {textDocument, range, strength?, instruction?, seed?, options?, partialResultToken?} → the parts."""
+    """diffill/rewrite: {textDocument, range, strength?, instruction?, seed?, options?, partialResultToken?} → parts."""
     document = await open_document(session, params)
     span = document.span_of(read_range(params.get("range")))
     strength = params.get("strength", 1.0)

@@ -226,7 +226,7 @@ def test_what_lies_outside_the_lines_stays_byte_for_byte(run_rewrite, engine, tm
 
 def test_an_instruction_is_passed_on(run_rewrite, engine, tmp_path):
     (tmp_path / "a.py").write_text("x = 1\ny = 2\n")
-    code, out, _ = run_rewrite(tmp_path / "a.py", "--lines", "1:1", "--instruction", "name it z", "--stdout")
+    code, _, _ = run_rewrite(tmp_path / "a.py", "--lines", "1:1", "--instruction", "name it z", "--stdout")
     assert code == 0
     assert engine.requests[0].instruction == "name it z"
     assert engine.requests[0].strength == 1.0

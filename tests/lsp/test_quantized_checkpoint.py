@@ -11,10 +11,10 @@ from editor import PATIENCE
 torch = pytest.importorskip("torch")
 pytest.importorskip("bitsandbytes")
 
-from safetensors.torch import load_file, save_file
-from synthetic import checkpoint
+from safetensors.torch import load_file, save_file  # noqa: E402
+from synthetic import checkpoint  # noqa: E402
 
-from model_runtime.models.tokenizer import TextTokenizer
+from model_runtime.models.tokenizer import TextTokenizer  # noqa: E402
 
 NAME = b" print"  # a token of the tokenizer
 SHAPE = {"hidden_size": 64, "intermediate_size": 128}  # whole blocks of 64 numbers
