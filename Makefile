@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 
-.PHONY: demo test check editors check-extension vsix vsix-light e2e e2e-repeat e2e-tools bench-vscode pictures format bench bench-lsp bench-batching cluster-test soak load corpus corpus-archive embedded pipeline evaluate figures figures-pipeline clean
+.PHONY: demo test check editors check-extension vsix vsix-light e2e e2e-repeat e2e-tools bench-vscode pictures format bench bench-peers bench-lsp bench-batching cluster-test soak load corpus corpus-archive embedded pipeline evaluate figures figures-pipeline clean
 
 demo: .venv/light
 	$(BIN)/diffill fill examples/inventory.py
@@ -44,6 +44,18 @@ cluster-test: .venv/cluster
 
 bench-batching: .venv/dev
 	$(BIN)/python benchmarks/batching.py
+
+# Against llama.cpp, transformers and the reference algorithm, with docs/benchmarks.md written anew: ten minutes.
+bench-peers: .venv/dev build/llama/.built
+	$(BIN)/python -m benchmarks.peers
+	$(BIN)/python -m benchmarks.precisions
+	$(BIN)/python -m benchmarks.report
+
+# llama.cpp from the source package of llama-cpp-python, for this processor: a quarter of an hour on two cores.
+build/llama/.built:
+	$(PYTHON) -m venv build/llama/venv
+	build/llama/venv/bin/python -m pip --disable-pip-version-check -q install --no-binary llama-cpp-python llama-cpp-python==0.3.36 gguf==0.19.0
+	touch $@
 
 bench-lsp: .venv/dev
 	$(BIN)/python benchmarks/lsp.py

@@ -129,7 +129,8 @@ def measure(model: str, backend: str, precision: str, threads: int, cases: int) 
             steps.append((time.perf_counter() - begun) * 1000)
     return {
         "model": model, "backend": backend, "precision": precision, "load_s": round(loaded, 2),
-        "resident_mb": round(resident / 1e6), "peak_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3),
+        "resident_mb": round(resident / 1e6),
+        "peak_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3),
         "begun_with_mb": round(before / 1e3), "step_ms": round(statistics.median(steps), 1),
         "first_step_ms": round(statistics.median(full), 1), "log_probs": np.round(scored, 4).tolist(),
         "orders": [decode(engine, case.text, case.at) for case in texts],

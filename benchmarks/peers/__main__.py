@@ -1,7 +1,7 @@
 """Diffill against what a user would run instead, on one machine: `python -m benchmarks.peers` (`make bench-peers`).
 
 The same random weights in every program, 512 tokens before the cursor, 259 behind it, 32 to be written. All ways take
-turns; what is told are medians, and ratios within a turn. The last line printed is JSON; build/bench/peers.json has it too.
+turns; what is told are medians, and ratios within a turn. The last line is JSON; build/bench/peers.json has it too.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ FOLDER = REPOSITORY / "build/bench"
 KINDS = ("int8-rows", "int8")
 STEPS = (8, 32)
 PEERS = {"0.5b": ("q4_0", "q8_0"), "24m": ("q8_0",)}
-# What was asked for: our 8 steps against llama.cpp's way of the same, and steps and fills against recomputing everything.
+# What was asked for, in 8 steps.
 WANTED = {"0.5b": {"key": 1.7, "cold": 1.7}, "24m": {"key": 2.5, "cold": 1.7}}
 Rows = dict[str, list[Time]]
 

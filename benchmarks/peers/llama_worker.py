@@ -1,7 +1,7 @@
 """llama.cpp as its server does a fill in the middle, one job a line on stdin, one answer a line on stdout.
 
-Run by the interpreter that has `llama_cpp`. A prompt is decoded from the first token on that differs from the one before
-it (the prompt cache); then tokens are drawn greedily, one at a time.
+Run by the interpreter that has `llama_cpp`. A prompt is decoded from the first token on that differs from the one
+before it (the prompt cache); then tokens are drawn greedily, one at a time.
 """
 
 from __future__ import annotations

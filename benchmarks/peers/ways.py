@@ -129,13 +129,13 @@ class Torch:
         self.causal.eval()
 
     def reference_step(self, ids: list[int], at: int) -> Time:
-        """One of NEW steps of `diffusion_generate`: the whole sequence, one token revealed (a second step is taken off)."""
+        """One of NEW steps of `diffusion_generate`, which are all alike: a pass over the whole sequence."""
         import torch
 
         from model_runtime.engine.generate import diffusion_generate
 
         mask = self.model.config.mask_token_id
-        canvas = torch.tensor([ids[:at] + [mask] + ids[at:]])
+        canvas = torch.tensor([[*ids[:at], mask, *ids[at:]]])
         config = type(self.model.config).from_dict({**self.model.config.to_dict(), "attention": "full"})
         decoder = _AsFull(self.model, config)
         return timed(lambda: diffusion_generate(decoder, canvas, steps=1, alg="maskgit_plus").sequences)
