@@ -16,15 +16,9 @@ pytest.importorskip("transformers")
 from safetensors import safe_open  # noqa: E402
 from safetensors.torch import load_file  # noqa: E402
 
-from model_runtime.models.dream import (  # noqa: E402
-    HOLE,
-    PADDING,
-    DreamConfig,
-    DreamModel,
-    rotary,
-    rotate,
-    visible_from_segments,
-)
+from model_runtime.models.attention import rotary, rotate, visible_from_segments  # noqa: E402
+from model_runtime.models.dream import DreamConfig, DreamModel  # noqa: E402
+from model_runtime.models.families import HOLE, PADDING  # noqa: E402
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 NAMES = ("dream-tiny", "dream-tiny-tied")

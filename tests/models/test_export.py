@@ -17,7 +17,7 @@ from model_runtime.backends.interface import BANNED, CANDIDATES, HOLE, PADDING, 
 from model_runtime.backends.onnx import OnnxBackend  # noqa: E402
 from model_runtime.backends.torch import TorchBackend  # noqa: E402
 from model_runtime.catalog.catalog import EMBEDDED  # noqa: E402
-from model_runtime.models import dream  # noqa: E402
+from model_runtime.models import attention  # noqa: E402
 from model_runtime.protocol import ModelError  # noqa: E402
 
 
@@ -151,7 +151,7 @@ def test_kept_rows_are_the_wanted_ones(backends, kind):
 
 
 def test_both_sides_mean_the_same_segments():
-    assert (interface.HOLE, interface.PADDING) == (dream.HOLE, dream.PADDING)
+    assert (interface.HOLE, interface.PADDING) == (attention.HOLE, attention.PADDING)
 
 
 def test_a_folder_without_a_graph_is_refused(tiny_models, tmp_path):
