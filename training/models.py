@@ -89,8 +89,8 @@ def new_model(shape: Shape, files: Files) -> DreamModel:
     return DreamModel(config)
 
 
-def read_model(path: Path) -> DreamModel:
-    """The model of a folder in Dream's or Qwen2's layout, in float32."""
+def read_model(path: Path, dtype: torch.dtype = torch.float32) -> DreamModel:
+    """The model of a folder in Dream's or Qwen2's layout."""
     folder = model_folder(path)
     file = folder / "config.json"
     try:
@@ -103,7 +103,7 @@ def read_model(path: Path) -> DreamModel:
         raise TrainingError(f"{file} names the model type {values.get('model_type')!r}; supported are qwen2 and Dream")
     try:
         config = dream_config(values)
-        model = DreamModel.from_pretrained(folder, config=config, dtype=torch.float32)
+        model = DreamModel.from_pretrained(folder, config=config, dtype=dtype)
     except (OSError, ValueError, RuntimeError) as error:
         raise TrainingError(f"the model {folder} cannot be read: {' '.join(str(error).split())}") from error
     if config.attention != "full":

@@ -86,7 +86,7 @@ class Whole:
         self.facts, self.tokenizer = read_facts(folder), TextTokenizer(folder / "tokenizer.json")
         self.sampling = sampling
         self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-        self.model = read_model(folder).to(self.device, getattr(torch, dtype)).eval()
+        self.model = read_model(folder, getattr(torch, dtype)).to(self.device).eval()
         named = (self.tokenizer.id_of(token) for token in STOPS)
         config = self.model.config
         self.stops = {i for i in (*named, config.eos_token_id, config.pad_token_id) if i is not None}
