@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import sys
 
@@ -9,17 +10,17 @@ import pytest
 
 pytest.importorskip("torch")
 
-from benchmarks import gpu, report  # noqa: E402
-from benchmarks.peers.__main__ import ratios, summary  # noqa: E402
-from benchmarks.peers.cases import AFTER, BEFORE, MIDDLE, PREFIX, SUFFIX, typed  # noqa: E402
-from benchmarks.precisions import compare, global_ar_ness  # noqa: E402
-from model_runtime.catalog.catalog import EMBEDDED  # noqa: E402
-from model_runtime.models.tokenizer import TextTokenizer  # noqa: E402
+from benchmarks import gpu, report
+from benchmarks.peers.__main__ import ratios, summary
+from benchmarks.peers.cases import AFTER, BEFORE, MIDDLE, PREFIX, SUFFIX, typed
+from benchmarks.precisions import compare, global_ar_ness
+from model_runtime.catalog.catalog import EMBEDDED
+from model_runtime.models.tokenizer import TextTokenizer
 
 
 def test_keys_type_one_character_more_each():
     cases = typed(TextTokenizer(EMBEDDED / "tokenizer.json"), 4, 0.4)
-    for one, other in zip(cases, cases[1:], strict=False):
+    for one, other in itertools.pairwise(cases):
         assert other.at == one.at + 1
         assert other.text[: one.at] == one.text[: one.at]
         assert other.text[other.at :] == one.text[one.at :]
