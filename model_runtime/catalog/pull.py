@@ -17,6 +17,7 @@ from model_runtime.models.families import FAMILIES, MANIFEST, read_facts
 from model_runtime.protocol import ModelError, RequestError
 
 OnProgress = Callable[[str, int, int], None]  # file, bytes done in all, bytes in all
+SMALL = 1 << 20  # bytes
 GIVEN = re.compile(r"[\w.-]+\.(onnx|onnx\.data|data|npz)")  # of exported models, beside what the hub's have
 
 
@@ -139,8 +140,13 @@ def slug(source: Path) -> str:
 
 
 def link_or_copy(source: Path, target: Path) -> None:
-    """A second name for a file where that can be; else a copy, if there is room."""
+    """A second name for a large file where that can be; else a copy, if there is room.
+
+    Small ones are copied: a name more for a config is a way more to change it by accident.
+    """
     try:
+        if source.stat().st_size < SMALL:
+            raise OSError
         os.link(source, target)
     except OSError:
         store.check_space(target.parent, source.stat().st_size)
