@@ -23,7 +23,7 @@ UNSAFE = why_not() is not None  # without a sandbox here, the tests' own candida
 def make_model(folder: Path, seed: int = 0) -> Path:
     """A masked diffusion model with random weights, and its tokenizer."""
     texts = [task.prefix + task.body for task in make_tasks()[:60]] + [module(n) for n in range(10)]
-    tokenizer = train_tokenizer(texts, 400)
+    tokenizer = train_tokenizer(texts, 340)
     torch.manual_seed(seed)
     files = Files(tokenizer, {})
     model = new_model(Shape(**SHAPE), files)

@@ -249,14 +249,14 @@ def test_holes_of_lines_are_cut_out_of_the_body():
 
 def test_small_tasks_pass_with_their_own_body_and_hold_combinations_out():
     made = make_tasks()
-    assert len({task.id for task in made}) == len({task.prefix for task in made}) == len(made) == 108
+    assert len({task.id for task in made}) == len({task.prefix for task in made}) == len(made) == 48
     for task in made:
         space: dict = {}
         exec(task.prefix + task.body + task.suffix, space)
         assert all(eval(test.source, space) == test.expected for test in task.tests)
         assert len({str(test.expected) for test in task.tests}) > 1
     held = [task for task in made if task.split == "held_out"]
-    assert len(held) == 36
+    assert len(held) == 16
     known = [task for task in made if task.split == "train"]
     for task in held:
         wording = task.prefix.split('"""')[1]
@@ -264,12 +264,12 @@ def test_small_tasks_pass_with_their_own_body_and_hold_combinations_out():
         assert any(wording in other.prefix and other.body == task.body for other in known)
 
 
-def test_muddled_functions_do_not_do_what_they_say():
-    """One in about nine does, by chance."""
+def test_muddled_functions_seldom_do_what_they_say():
+    """Two in five, and one in eight of the others by chance: nearly half."""
     said = {task.prefix: task.body for task in make_tasks()}
     heads = [text[: text.index("\n    return") + len("\n    return")] for text in muddled(400)]
     right = sum(said[head] == text[len(head) :].rstrip() for head, text in zip(heads, muddled(400), strict=True))
-    assert 20 < right < 100
+    assert 140 < right < 240
 
 
 # Bad input

@@ -1,8 +1,8 @@
 """Tasks so small that a tiny model solves some: the expression that a documented function returns is the hole.
 
-Each function does one of eighteen things to two numbers or a list, under one of two names, told in one of three
-wordings. Two of these six ways are held out: their name and their wording are known from other tasks, not together. The
-tests are values, computed by the original.
+Each function does one of eight things to two numbers, under one of two names, told in one of three wordings. Two of
+these six ways are held out: their name and their wording are known from other tasks, not together. The tests are
+values, computed by the original.
 
 python -m training.corpus.small_tasks --out build/small.jsonl
 """
@@ -15,26 +15,21 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from training.corpus.tasks import Task, write_tasks
 from training.rewards.tests import Test
 
+HONEST = 0.4  # of muddled functions
 CASES = 4  # tests of a task; their values differ, so that no constant passes
 
 
 @dataclass(frozen=True)
 class Kind:
-    """What a function does: its names, its wordings, and its expression, of numbers a and b, or of a list."""
+    """What a function does: its names, its wordings, and its expression of a and b."""
 
     names: tuple[str, str]
     wordings: tuple[str, str, str]
     expression: str
-
-    @property
-    def arguments(self) -> tuple[str, ...]:
-        """What it takes."""
-        return ("items",) if "items" in self.expression else ("a", "b")
 
 
 KINDS = (
@@ -43,25 +38,15 @@ KINDS = (
     Kind(("multiply", "times"), ("the product of a and b", "a times b", "a multiplied by b"), "a * b"),
     Kind(("remainder", "modulo"), ("the remainder of a by b", "a modulo b", "what is left of a by b"), "a % b"),
     Kind(("divide", "quotient"), ("the quotient of a by b", "a divided by b", "how often b fits in a"), "a // b"),
-    Kind(("equal", "same"), ("whether a equals b", "whether a is b", "True if a and b are the same"), "a == b"),
-    Kind(("differ", "unequal"), ("whether a differs from b", "whether a is not b", "True if a and b differ"), "a != b"),
-    Kind(("less", "below"), ("whether a is less than b", "whether a is below b", "True if a is under b"), "a < b"),
-    Kind(("more", "above"), ("whether a is more than b", "whether a is above b", "True if a is over b"), "a > b"),
-    Kind(("larger", "maximum"), ("the larger of a and b", "the maximum of a and b", "the one more"), "max(a, b)"),
-    Kind(("smaller", "minimum"), ("the smaller of a and b", "the minimum of a and b", "the one less"), "min(a, b)"),
-    Kind(("size", "count"), ("the number of items", "how many items there are", "the length"), "len(items)"),
-    Kind(("total", "sum_up"), ("the sum of items", "all items added", "the total"), "sum(items)"),
-    Kind(("least", "lowest"), ("the smallest of items", "the minimum of items", "the lowest item"), "min(items)"),
-    Kind(("most", "highest"), ("the largest of items", "the maximum of items", "the highest item"), "max(items)"),
-    Kind(("first", "head"), ("the first of items", "the item at the start", "the head"), "items[0]"),
-    Kind(("last", "tail"), ("the last of items", "the item at the end", "the tail"), "items[-1]"),
-    Kind(("order", "arrange"), ("the items in order", "items sorted", "items arranged"), "sorted(items)"),
+    Kind(("both", "common"), ("the bits of a and b", "a and b bit by bit", "the bits that a shares with b"), "a & b"),
+    Kind(("either", "merge"), ("the bits of a or b", "a or b bit by bit", "the bits of one or both"), "a | b"),
+    Kind(("differ", "toggle"), ("the bits of a xor b", "a xor b bit by bit", "the bits of just one"), "a ^ b"),
 )
 
 
 def head_of(kind: Kind, name: str, wording: str) -> str:
     """A function's text up to the space before what it returns: a word's token begins with that."""
-    return f'def {name}({", ".join(kind.arguments)}):\n    """Return {wording}."""\n    return'
+    return f'def {name}(a, b):\n    """Return {wording}."""\n    return'
 
 
 def make_task(kind: Kind, name: str, wording: str, split: str, rng: random.Random) -> Task:
@@ -88,19 +73,17 @@ def make_tests(kind: Kind, name: str, rng: random.Random) -> tuple[Test, ...]:
     """Calls with what they return, of at least two different values."""
     tests: dict[str, Test] = {}
     while len(tests) < CASES or len({repr(test.expected) for test in tests.values()}) < 2:
-        values: list[Any] = [rng.randrange(1, 60) for _ in kind.arguments]
-        if len(values) == 1:
-            values = [[rng.randrange(1, 60) for _ in range(rng.randrange(2, 6))]]
-        elif rng.random() < 0.25:
-            values[1] = values[0]
-        called = f"{name}({', '.join(map(repr, values))})"
-        expected = eval(kind.expression, {}, dict(zip(kind.arguments, values, strict=True)))
+        a, b = rng.randrange(1, 60), rng.randrange(1, 60)
+        if rng.random() < 0.25:
+            b = a
+        called = f"{name}({a}, {b})"
+        expected = eval(kind.expression, {}, {"a": a, "b": b})
         tests[called] = Test("value", called, expected)
     return tuple(tests.values())
 
 
 def make_tasks(seed: int = 0) -> list[Task]:
-    """All 108 tasks, 36 of them held out, in an order drawn from the seed."""
+    """All 48 tasks, 16 of them held out, in an order drawn from the seed."""
     rng = random.Random(seed)
     tasks = []
     for kind in KINDS:
@@ -113,21 +96,20 @@ def make_tasks(seed: int = 0) -> list[Task]:
 
 
 def muddled(count: int, seed: int = 0) -> list[str]:
-    """Such functions that return any expression of their arguments, whatever their words say.
+    """Such functions, of which two in five return what their words say and the others any of the expressions.
 
-    A model trained on them writes expressions as they are wanted, and does not know which: something is left to learn.
+    A model trained on them writes expressions as they are wanted and seldom the right one: something is left to learn.
     """
     rng = random.Random(seed)
     texts = []
     for _ in range(count):
         kind = rng.choice(KINDS)
-        other = rng.choice([one for one in KINDS if one.arguments == kind.arguments])
         head = head_of(kind, rng.choice(kind.names), rng.choice(kind.wordings))
-        texts.append(f"{head} {other.expression}\n")
+        texts.append(f"{head} {(kind if rng.random() < HONEST else rng.choice(KINDS)).expression}\n")
     return texts
 
 
-def write_muddled(folder: Path, count: int, vocabulary: int = 512, seed: int = 0) -> None:
+def write_muddled(folder: Path, count: int, vocabulary: int = 384, seed: int = 0) -> None:
     """A pack of such functions, with a tokenizer of their own."""
     from training.corpus.clean import Document
     from training.corpus.pack import encode, write_pack
@@ -151,7 +133,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="the jsonl file to write")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
-        "--muddled", type=Path, metavar="DIR", help="also a pack of functions that do not what they say"
+        "--muddled", type=Path, metavar="DIR", help="also a pack of functions that seldom do what they say"
     )
     parser.add_argument("--documents", type=int, default=4000, help="of that pack (4000)")
     args = parser.parse_args(argv)

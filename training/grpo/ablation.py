@@ -38,9 +38,11 @@ LATE = 20  # the last optimizer steps whose rewards are averaged
 def prepare(out: Path) -> None:
     """Tasks, and the model that all runs begin with."""
     if not (out / "tasks.jsonl").is_file():
-        make_small_tasks(["--out", str(out / "tasks.jsonl"), "--muddled", str(out / "muddled"), "--documents", "2000"])
+        make_small_tasks(["--out", str(out / "tasks.jsonl"), "--muddled", str(out / "muddled"), "--documents", "4000"])
     pack = out / "muddled"
-    run_stage(read_stage("ablation/start", "adapt", [f"tokenizer={pack}", f"data.packs.muddled={pack}"]), out / "start")
+    start = read_stage("ablation/start", "adapt", [f"tokenizer={pack}", f"data.packs.muddled={pack}"])
+    if code := run_stage(start, out / "start"):
+        raise SystemExit(code)
 
 
 def run_one(out: Path, estimator: str, seed: int, more: Sequence[str], unsafe: bool, known: Known) -> Path:
@@ -48,7 +50,8 @@ def run_one(out: Path, estimator: str, seed: int, more: Sequence[str], unsafe: b
     folder = out / f"{estimator}-{seed}"
     settings = [f"init={out / 'start'}", f"tasks.path={out / 'tasks.jsonl'}"]
     recipe = read_grpo("ablation/grpo", [*settings, f"objective.estimator={estimator}", f"seed={seed}", *more])
-    run_grpo(recipe, folder, unsafe=unsafe, known=known)
+    if code := run_grpo(recipe, folder, unsafe=unsafe, known=known):
+        raise SystemExit(code)
     return folder
 
 
