@@ -21,7 +21,12 @@ OURS, THEIRS = "#0072b2", "#d55e00"
 def header(report: dict[str, Any]) -> str:
     """When and where."""
     hardware = report["hardware"]
-    return f"{hardware['processor']}, {report['threads']} threads of {hardware['cores']} cores, {report['date'][:10]}"
+    return f"{hardware['processor']}, {threads(report)} of {hardware['cores']} cores, {report['date'][:10]}"
+
+
+def threads(report: dict[str, Any]) -> str:
+    """How many threads each program got."""
+    return "1 thread" if report["threads"] == 1 else f"{report['threads']} threads"
 
 
 def named(name: str) -> str:
@@ -84,7 +89,7 @@ def draw(report: dict[str, Any]) -> None:
         axis.set_yticks(range(len(wanted)), labels, fontsize=8)
         axis.set_xlim(0, max(values) * 1.18)
         axis.set_xlabel("ms for 32 tokens, 512 before and 259 behind", fontsize=8)
-        axis.set_title(f"{SHAPES.get(shape, shape)}, {report['threads']} threads", fontsize=9)
+        axis.set_title(f"{SHAPES.get(shape, shape)}, {threads(report)}", fontsize=9)
         axis.spines[["top", "right"]].set_visible(False)
     figure.savefig(FIGURES / "peers.svg", metadata={"Date": None})
     plt.close(figure)
