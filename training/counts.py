@@ -1,7 +1,8 @@
 """Count the n-grams of a packed corpus into the expert's compact table: `python -m training.counts build/embedded`.
 
 Contexts that are frequent and not random are kept, with their likeliest continuations, until the table is as large as
-asked; for each order a share of the budget.
+asked; for each order a share of the budget. What a single project says, however often, is left out: the names that it
+calls its own helpers by do not help others, and those of the user's project are counted in the user's files.
 """
 
 from __future__ import annotations
@@ -15,15 +16,21 @@ import numpy as np
 from model_runtime.engine.expert import FEATURES, context_keys, quantise
 from training.corpus.pack import load_pack
 
+SOURCES = 2  # of the corpus must say the same
 # of each order: a context's smallest count, a continuation's smallest count, continuations at most
-FORWARD = ((10, 4, 64), (44, 6, 16), (36, 7, 8), (28, 7, 5), (24, 9, 4), (24, 11, 3))
-BACKWARD = ((10, 10, 32), (120, 12, 8), (120, 14, 4))
+FORWARD = ((10, 4, 64), (28, 4, 20), (20, 5, 12), (16, 5, 8), (14, 6, 5), (14, 8, 4))
+BACKWARD = ((10, 10, 32), (80, 9, 8), (80, 10, 4))
 
 
 def count_order(
-    tokens: np.ndarray, inside: np.ndarray, order: int, forward: bool, pruning: tuple[int, int, int]
+    tokens: np.ndarray,
+    inside: np.ndarray,
+    source: np.ndarray,
+    order: int,
+    forward: bool,
+    pruning: tuple[int, int, int],
 ) -> dict[str, np.ndarray]:
-    """The table of one order and direction; `inside` numbers the document of each token."""
+    """The table of one order and direction; `inside` numbers each token's document, `source` a document's source."""
     step = 1 if forward else -1
     positions = np.arange(order, len(tokens)) if forward else np.arange(0, len(tokens) - order)
     positions = positions[inside[positions] == inside[positions - step * order]]
@@ -32,9 +39,12 @@ def count_order(
         at = positions[part]
         key[part] = context_keys(np.stack([tokens[at - step * n] for n in range(1, order + 1)], axis=1), order)
     pairs = (key.astype(np.uint64) << np.uint64(16)) | tokens[positions].astype(np.uint64)
-    pairs.sort()
+    said = (pairs << np.uint64(16)) | source[inside[positions]].astype(np.uint64)
+    said.sort()
+    pairs = said >> np.uint64(16)
     first = np.flatnonzero(np.r_[True, pairs[1:] != pairs[:-1]])
     counts = np.diff(np.r_[first, len(pairs)])
+    sources = np.add.reduceat(np.r_[True, said[1:] != said[:-1]], first, dtype=np.int64)
     pair_keys = (pairs[first] >> np.uint64(16)).astype(np.uint32)
     pair_tokens = (pairs[first] & np.uint64(0xFFFF)).astype(np.uint16)
     least_context, least, most = pruning
@@ -45,6 +55,7 @@ def count_order(
     by_count = np.lexsort((-counts, context_of))
     rank = np.arange(len(by_count)) - np.repeat(starts, distinct)
     keep = (counts[by_count] >= least) & (rank < most) & (totals[context_of] >= least_context)
+    keep &= sources[by_count] >= SOURCES
     chosen = by_count[keep]
     kept_contexts, kept_counts = np.unique(context_of[chosen], return_counts=True)
     return {
@@ -64,10 +75,13 @@ def count(corpus: Path, out: Path) -> None:
     tokens = np.asarray(pack.tokens[:end]).astype(np.int64)
     inside = np.repeat(np.arange(pack.validation_from), np.diff(pack.offsets[: pack.validation_from + 1]))
     vocabulary = json.loads((corpus / "report.json").read_text())["vocabulary"]
+    _, source = np.unique(
+        [document["source"] for document in json.loads((corpus / "documents.json").read_text())], return_inverse=True
+    )
     arrays: dict[str, np.ndarray] = {}
     for direction in "fb":
         for order, pruning in enumerate(FORWARD if direction == "f" else BACKWARD, 1):
-            table = count_order(tokens, inside, order, direction == "f", pruning)
+            table = count_order(tokens, inside, source, order, direction == "f", pruning)
             arrays |= {f"{direction}{order}.{name}": array for name, array in table.items()}
             print(f"{direction}{order}: {len(table['gaps'])} contexts, {len(table['tokens'])} pairs")
     unigram = np.bincount(tokens, minlength=vocabulary) + 0.5
