@@ -8,9 +8,10 @@ from collections.abc import Iterator
 
 from model_runtime.protocol import ModelError, OutOfMemory
 
-# Libraries that have no exception of their own for it: ONNX Runtime's arena, the dynamic loader, oneDNN and CUDA.
+# Libraries that have no exception of their own for it: ONNX Runtime's arena, the dynamic loader, oneDNN, CUDA, threads.
 SAID = re.compile(
-    r"bad.?alloc|failed to (allocate|map segment)|(can't|cannot|could not) allocate|out ?of ?memory|bfc_arena",
+    r"bad.?alloc|failed to (allocate|map segment)|(can't|cannot|could not) allocate|out ?of ?memory|bfc_arena"
+    r"|can't start new thread",
     re.IGNORECASE,
 )
 

@@ -80,7 +80,10 @@ def serve_all(load: Loader, jobs: Jobs, cancels: Cancels, say: Say) -> None:
                 cancels.pop(job["job"], None)
             else:
                 courses.start(functools.partial(serve, model, job, cancels, say))
-        courses.advance()
+        try:
+            courses.advance()
+        except Exception as error:  # not a fill's, which sees to its own: there was no room for a thread
+            os._exit(OUT_OF_MEMORY if ran_out_of_memory(error) else 1)
 
 
 def arrived(jobs: Jobs, wait: bool) -> Iterator[dict[str, Any]]:
