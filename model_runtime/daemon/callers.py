@@ -136,7 +136,8 @@ class Caller:
         """Hand a request to the scheduler; RpcError or RequestError if it may not be made, or not now."""
         began, door = self.door.clock(), self.door
         try:
-            self._admit(model, session)
+            self._admit(model)
+            self._limit(session)
         except (RpcError, RequestError) as error:
             self._note(request, began, error)
             raise
@@ -152,8 +153,8 @@ class Caller:
         return job
 
     def load(self, model: str | None = None) -> asyncio.Future[float]:
-        """Have a model loaded, as if by a request."""
-        self._admit(model, (0, None))
+        """Have a model loaded; no limit counts that, for editors ask for it with every file they open."""
+        self._admit(model)
         return self.door.scheduler.load(None if self.account else model)
 
     def owns(self, what: str) -> None:
@@ -161,14 +162,17 @@ class Caller:
         if self.account is not None:
             raise RpcError(FORBIDDEN, f"a named token cannot {what} the server")
 
-    def _admit(self, model: str | None, session: Session) -> None:
-        """RpcError or RequestError if a request may not be made, or not now."""
+    def _admit(self, model: str | None) -> None:
+        """RpcError or RequestError if nothing may be asked for any more, or not of this model."""
         if self.door.closing:
             raise RpcError(STOPPING, "the daemon is stopping")
+        if self.account is not None and model not in (None, self.scheduler.model):
+            raise RequestError("this server has one model for all: leave the model out")
+
+    def _limit(self, session: Session) -> None:
+        """RpcError if the token's limits are reached; else one more request is counted."""
         if self.account is None:
             return
-        if model not in (None, self.scheduler.model):
-            raise RequestError("this server has one model for all: leave the model out")
         usage = self.door.usage(self.account)
         waiting = sum(session[1] is None or job.session != session for job in usage.jobs)  # others are superseded
         if waiting >= self.account.at_once:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import tasks
 from codeserver import wait_until
-from playwright.sync_api import expect
+from playwright.sync_api import TimeoutError, expect
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "daemon"))
 
@@ -72,8 +72,18 @@ def test_a_window_asks_a_server_and_this_machine_again(start_server, open_window
     told.wait_for()
     window.shot("untrusted")
     told.locator(".monaco-button").filter(has_text="Authority").click()
-    window.page.locator(".quick-input-widget input.input").first.fill(f"{authority.parent}/")
-    window.page.locator(".quick-input-list .monaco-list-row").filter(has_text=authority.name).click()
+    box = window.page.locator(".quick-input-widget input.input").first
+    row = window.page.locator(".quick-input-list .monaco-list-row").filter(has_text=authority.name)
+
+    def picked():  # what is written before the dialog has its first folder is lost
+        box.fill(f"{authority.parent}/")
+        try:
+            row.click(timeout=5000)
+        except TimeoutError:
+            return False
+        return True
+
+    wait_until(picked, "the authority's file in the dialog", 60)
     wait_until(lambda: f"{host} is asked" in window.status(), "the status to name the server")
     window.shot("connected")
 
