@@ -67,6 +67,7 @@ def test_a_model_is_downloaded_stopped_and_gone_on_with(start_server, open_windo
     wait_until(
         lambda: (server.home / "data" / "diffill" / "models" / NAME / "diffill-model.json").exists(), "the model"
     )
-    wait_until(lambda: json.loads(server.settings_path.read_text()).get("diffill.model") == NAME, "the setting")
+    machine = server.home / "user" / "Machine" / "settings.json"  # a setting of the machine, not of the browser's user
+    wait_until(lambda: json.loads(machine.read_text() or "{}").get("diffill.model") == NAME, "the setting")
     window.shot("used")
     assert [name for name, _ in hub.asked].count("config.json") == 1  # what was there was not fetched again
