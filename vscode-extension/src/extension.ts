@@ -2,6 +2,7 @@
 import * as vscode from "vscode";
 import { ConfidenceView } from "./confidence";
 import { copyReport } from "./doctor";
+import { askWhereTyped } from "./early";
 import { Holes, registerHoles } from "./holes";
 import { COMMAND } from "./ids";
 import { makeLog } from "./log";
@@ -95,6 +96,11 @@ export function activate(context: vscode.ExtensionContext): void {
       }
     }),
   );
+  const first = running.onDidListen(() => {
+    first.dispose();
+    void askWhereTyped();
+  });
+  context.subscriptions.push(first);
   void running.restart();
 }
 

@@ -56,6 +56,7 @@ export class Server implements vscode.Disposable {
   private readonly restarts = new Coalesced(() => this.startAnew());
   private readonly changed = new vscode.EventEmitter<void>();
   private readonly started = new vscode.EventEmitter<void>();
+  private readonly listening = new vscode.EventEmitter<void>();
   private leaving = false;
   private deaths = 0; // of the server's process, ever
 
@@ -63,6 +64,8 @@ export class Server implements vscode.Disposable {
   readonly onDidChange = this.changed.event;
   /** Told whenever a server began to run, also after a crash. */
   readonly onDidStart = this.started.event;
+  /** Told once, when the first server can be asked for suggestions. */
+  readonly onDidListen = this.listening.event;
 
   constructor(
     private readonly context: vscode.ExtensionContext,
@@ -89,6 +92,7 @@ export class Server implements vscode.Disposable {
   dispose(): void {
     this.changed.dispose();
     this.started.dispose();
+    this.listening.dispose();
   }
 
   /** Send a request; `Declined` with the server's sentence where it says no. */
@@ -150,6 +154,7 @@ export class Server implements vscode.Disposable {
     const before = this.deaths;
     try {
       await client.start();
+      this.listening.fire();
     } catch (error) {
       // A process that ran and died is a crash, and counted as one; only what never ran is told here.
       await new Promise((resolve) => setTimeout(resolve, SETTLE_MS));
