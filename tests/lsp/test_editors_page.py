@@ -33,7 +33,9 @@ def test_every_reason_stands_there():
     assert {row[0].strip("`") for row in rows("reasons")} == set(REASONS)
 
 
-@pytest.mark.parametrize("method", ["diffill/fill", "diffill/rewrite", "diffill/status", "diffill/connect", "diffill/checksum"])
+@pytest.mark.parametrize(
+    "method", ["diffill/fill", "diffill/rewrite", "diffill/status", "diffill/connect", "diffill/checksum"]
+)
 def test_examples_are_answered_as_shown(editor, uri, method):
     shown = next(json.loads(text) for name, text in EXAMPLE.findall(PAGE) if name == method)
     editor.open(uri, SHOP)
