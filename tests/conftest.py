@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 from pathlib import Path
@@ -17,6 +18,9 @@ from model_runtime.models.tokenizer import TextTokenizer
 # The same examples in every run; how fast a machine is decides nothing.
 settings.register_profile("diffill", deadline=None, database=None, derandomize=True, max_examples=60)
 settings.load_profile("diffill")
+
+# The models are tiny: where other work keeps the cores busy, threads that wait for each other cost ten times their use.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # A shell that runs the tests in the background has them ignore interrupts, and their children with them.
 signal.signal(signal.SIGINT, signal.default_int_handler)

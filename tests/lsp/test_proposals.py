@@ -7,7 +7,11 @@ from editor import PATIENCE, RequestFailed
 
 AREA = "def area(width, height):\n    total = width + height\n    return total\n\n\nprint(area(1, 2))\n"
 BODY = {"start": {"line": 1, "character": 4}, "end": {"line": 2, "character": 16}}
-SKETCH = "def area(width, height):\n    return <FILL>\n\n\ndef volume(width, height, depth):\n    return <FILL>\n"
+SKETCH = (
+    "import os\nimport <FILL>\n\n\n"
+    "def first(items):\n    if not items:\n        raise ValueError('no items')\n    return items[0]\n\n\n"
+    "def last(items):\n    if not items:\n        raise <FILL>\n    return items[-1]\n"
+)
 
 
 def cursor(line: int, character: int) -> dict:
