@@ -80,9 +80,8 @@ def test_only_parts_of_the_range_may_come_back(run_rewrite, engine, file):
     assert (code, out.decode()) == (0, CODE.replace("width * height", "a * b"))
     assert (engine.requests[0].strength, engine.requests[0].seed) == (0.25, 7)
     assert "confidence 0.75 at 5:14, confidence 0.75 at 5:22" in err
-    engine.parts = [(0, 3)]
-    with pytest.raises(AssertionError):
-        run_rewrite("shapes.py", "--lines", "5:6")
+    engine.parts = [(0, 3)]  # a fault of ours, not the user's
+    assert run_rewrite("shapes.py", "--lines", "5:6")[:2] == (3, b"")
 
 
 @pytest.mark.parametrize(
