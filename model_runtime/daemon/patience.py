@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.exceptions import InvalidState
 
 
 def hasty(head_s: float, dropped_s: float, unread_s: float) -> type[H11Protocol]:
@@ -72,6 +74,12 @@ def firm(close_s: float) -> type[WebSocketsSansIOProtocol]:
         def keepalive_timeout(self) -> None:
             super().keepalive_timeout()
             self.cut_soon()
+
+        def shutdown(self) -> None:
+            with contextlib.suppress(InvalidState):  # the client is saying goodbye already
+                super().shutdown()
+                return
+            self.transport.close()
 
         def cut_soon(self) -> None:
             if not self.disconnected and self.cut is None:
