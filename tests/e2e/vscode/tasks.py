@@ -33,7 +33,7 @@ SOURCES = (  # C
 SAME = "    with open(path) as file:\n        return file.read()\n\n\n"
 BLOCKS = (
     "".join(f"def {name}(path):\n{SAME}" for name in ("red", "green", "blue", "black", "white"))
-    + "def grey(path):\n   |\n",
+    + "def grey(path):\n    |\n",
     "class Store:\n    def set_red(self, value):\n        self.red = value\n        self.changed = True\n\n"
     "    def set_green(self, value):\n        self.green = value\n        self.changed = True\n\n"
     "    def set_blue(self, value):\n       |\n",
