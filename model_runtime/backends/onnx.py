@@ -49,7 +49,7 @@ class OnnxBackend:
             raise ModelError(f"{path} is not a readable ONNX model: {first_line(error)}") from error
         shapes = {given.name: given.shape for given in self._session.get_inputs()}
         if "past_k" not in shapes or "targets" not in shapes:
-            raise ModelError(f"{path} is no window graph; export the checkpoint with model_runtime.models.export")
+            raise ModelError(f"{path} is no window graph; make one of the checkpoint with diffill models convert")
         shape, facts = shapes["past_k"], self.facts
         if (shape[0], shape[2], shape[4]) != (facts.layers, facts.kv_heads, facts.head_width):
             raise ModelError(f"{path} and config.json disagree about the shape of the model")

@@ -121,6 +121,18 @@ def export_onnx(model: DreamModel, path: Path) -> None:
     forget_where(path)
 
 
+def forget_where(path: Path) -> None:
+    """Take out of a graph what the exporter wrote about the machine it ran on: stack traces with their folders."""
+    import onnx
+
+    model = onnx.load(path)
+    graph = model.graph
+    for part in (graph, *graph.node, *graph.value_info, *graph.input, *graph.output, *graph.initializer):
+        del part.metadata_props[:]
+        part.ClearField("doc_string")
+    onnx.save(model, path)
+
+
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("checkpoint", type=Path)
@@ -132,15 +144,3 @@ def main(argv: list[str] | None = None) -> int:
 
 if __name__ == "__main__":
     raise SystemExit(main())
-
-
-def forget_where(path: Path) -> None:
-    """Take out of a graph what the exporter wrote about the machine it ran on: stack traces with their folders."""
-    import onnx
-
-    model = onnx.load(path)
-    graph = model.graph
-    for part in (graph, *graph.node, *graph.value_info, *graph.input, *graph.output, *graph.initializer):
-        del part.metadata_props[:]
-        part.ClearField("doc_string")
-    onnx.save(model, path)

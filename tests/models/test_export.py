@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -200,3 +202,10 @@ def test_no_graph_tells_where_it_was_made(tiny_models):
     for path in (tiny_models["full"].folder / "model.onnx", EMBEDDED / "model.onnx"):
         assert b"site-packages" not in path.read_bytes()
         assert b"model_runtime/" not in path.read_bytes()
+
+
+def test_a_checkpoint_is_exported_from_the_command_line(tiny_models, tmp_path):
+    folder, out = tiny_models["full"].folder, tmp_path / "model.onnx"
+    command = [sys.executable, "-m", "model_runtime.models.export", str(folder), str(out)]
+    subprocess.run(command, check=True, capture_output=True)
+    assert out.read_bytes() == (folder / "model.onnx").read_bytes()
