@@ -64,7 +64,7 @@ export class Server implements vscode.Disposable {
   readonly onDidChange = this.changed.event;
   /** Told whenever a server began to run, also after a crash. */
   readonly onDidStart = this.started.event;
-  /** Told once, when the first server can be asked for suggestions. */
+  /** Told whenever a server can be asked for suggestions. */
   readonly onDidListen = this.listening.event;
 
   constructor(
