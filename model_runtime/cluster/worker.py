@@ -7,6 +7,7 @@ replica gave it, so nothing is lost or answered twice.
 from __future__ import annotations
 
 import asyncio
+import functools
 import hashlib
 import json
 import logging
@@ -47,7 +48,13 @@ class ClusterWorker:
         work = self._load(number) if message["do"] == "load" else self._serve(number, message)
         task = asyncio.get_running_loop().create_task(work)
         self._tasks[number] = task
-        task.add_done_callback(lambda _: self._tasks.pop(number, None))
+        task.add_done_callback(functools.partial(self._over, number, message))
+
+    def _over(self, number: int, message: dict[str, Any], task: asyncio.Task[None]) -> None:
+        """Forget a job; answer a fill that was cancelled, even before its task had begun."""
+        self._tasks.pop(number, None)
+        if task.cancelled() and message["do"] != "load":
+            self._say({"job": number, "result": to_json(cancelled(message["request"]))})
 
     async def stop(self) -> None:
         """Leave; what runs on the cluster goes on running, for others."""
@@ -81,8 +88,6 @@ class ClusterWorker:
                 except lost() as error:
                     LOG.warning("job %d: attempt %d: %s", number, attempt, type(error).__name__)
             self._say({"job": number, "error": "model", "message": "replicas of the model keep dying"})
-        except asyncio.CancelledError:
-            self._say({"job": number, "result": json.loads(json.dumps(to_json(cancelled(request))))})
         except Exception as error:
             LOG.error("job %d: %s", number, type(error).__name__)
             self._say({"job": number, "error": "internal", "message": type(error).__name__})
