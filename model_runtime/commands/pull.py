@@ -13,7 +13,7 @@ from typing import Any
 
 from model_runtime.catalog import store
 from model_runtime.catalog.memory import device_memory, fit
-from model_runtime.catalog.pull import OnProgress, entry_of, import_folder, pull
+from model_runtime.catalog.pull import OnProgress, entry_of, import_folder, pull, slug
 from model_runtime.commands import machine
 from model_runtime.commands.machine import readable
 from model_runtime.protocol import RequestError
@@ -67,10 +67,12 @@ def run_import(args: argparse.Namespace) -> int:
     """Take a folder into the store."""
     from model_runtime.catalog.entries import BY_NAME
 
-    if args.name in BY_NAME:
-        settle_licence(args.name, args.accept_license)
+    source = Path(args.path).expanduser()
+    name = args.name or slug(source)
+    if name in BY_NAME:
+        settle_licence(name, args.accept_license)
     with progress(args.json, "reading") as told:
-        folder = import_folder(Path(args.path).expanduser(), args.name, told)
+        folder = import_folder(source, name, told)
     if args.json:
         print(json.dumps({"done": folder.name, "folder": str(folder)}))
     else:

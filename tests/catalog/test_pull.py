@@ -255,6 +255,18 @@ def test_a_folder_is_imported_without_a_network(hub, source, tmp_path, capsys):
     assert "is of the family" in told(lambda: import_folder(source, "llada-8b-base"))
 
 
+@pytest.mark.parametrize("named", [True, False])
+def test_a_folder_under_a_catalogs_name_needs_its_licence(hub, source, tmp_path, capsys, named):
+    store.accepted_path().unlink()
+    folder = shutil.copytree(source, tmp_path / ("folder" if named else NAME))
+    command = ["models", "import", str(folder), *(["--name", NAME] if named else [])]
+    assert main(command) == 2
+    assert "give --accept-license" in capsys.readouterr().err
+    assert store.stored(NAME) is None
+    assert main([*command, "--accept-license"]) == 0
+    assert store.stored(NAME).licence == ENTRY.licence
+
+
 def test_a_snapshot_of_the_hubs_cache_is_imported(hub, source, tmp_path):
     home = tmp_path / "models--Dream-org--Dream-Coder-v0-Base-7B"
     snapshot = home / "snapshots" / COMMIT
