@@ -17,7 +17,7 @@ from model_runtime.daemon.discovery import DiscoveryError, RuntimeFile, runtime_
 from model_runtime.daemon.messages import SUBPROTOCOL
 from model_runtime.daemon.starting import find_or_start
 from model_runtime.daemon.tls import client_context
-from model_runtime.protocol import DiffillError
+from model_runtime.protocol import DiffillError, RequestError
 from model_runtime.remote import Remote, trouble_with
 
 MAX_ANSWER = 64 << 20  # bytes
@@ -53,11 +53,14 @@ async def find_and_open(start: bool, any_version: bool) -> ClientConnection:
 
 
 async def open_to(found: RuntimeFile) -> ClientConnection:
-    """Open a connection to a daemon whose address is known."""
-    token = token_of_environment() or found.token
+    """Open a connection to a daemon whose address is known; DiscoveryError without what it takes."""
+    try:
+        token = token_of_environment() or found.token
+        secure = None if found.certificate is None else client_context(Path(found.certificate), check_hostname=False)
+    except RequestError as error:  # of the environment or the daemon, not of a request
+        raise DiscoveryError(str(error)) from None
     if token is None:
         raise DiscoveryError("the daemon was started with DIFFILL_TOKEN: set the same here")
-    secure = None if found.certificate is None else client_context(Path(found.certificate), check_hostname=False)
     address = f"{'ws' if secure is None else 'wss'}://{in_url(found.host)}:{found.port}/"
     return await open_address(address, token, secure)
 
@@ -65,7 +68,11 @@ async def open_to(found: RuntimeFile) -> ClientConnection:
 async def open_remote(server: Remote) -> ClientConnection:
     """Open a connection to a server elsewhere; RuntimeDown with a sentence that says why not."""
     try:
-        return await open_address(server.address, server.token, server.context())
+        secure = server.context()
+    except RequestError as error:
+        raise RuntimeDown(f"the server {server.address} cannot be trusted: {error}") from None
+    try:
+        return await open_address(server.address, server.token, secure)
     except InvalidStatus as error:
         raise RuntimeDown(f"the server {server.address} refused the connection: {told(error)}") from None
     except ssl.SSLError as error:

@@ -13,8 +13,10 @@ from serving import TOKEN, run, serving
 
 from model_runtime.cli import main
 from model_runtime.client import RuntimeDown, connect
+from model_runtime.daemon.discovery import DiscoveryError, RuntimeFile
 from model_runtime.daemon.server import Sharing
 from model_runtime.daemon.tls import PASSPHRASE
+from model_runtime.opening import open_to
 from model_runtime.protocol import FillRequest, RequestError
 from model_runtime.remote import remote_of
 
@@ -128,6 +130,18 @@ def test_servers_that_cannot_be_trusted_are_not_told_the_token(papers, tmp_path)
                 await connect(server=remote_of(f"wss://localhost:{port}", TOKEN, str(papers.authority)))
 
     run(scene())
+
+
+def test_authorities_that_cannot_be_read_make_a_server_one_that_is_down(tmp_path):
+    missing = remote_of("wss://team.example", TOKEN, str(tmp_path / "none.pem"))
+    with pytest.raises(RuntimeDown, match=r"team\.example/ cannot be trusted: cannot read .*none\.pem"):
+        run(connect(server=missing))
+
+
+def test_a_daemon_whose_certificate_is_gone_cannot_be_talked_to(tmp_path):
+    found = RuntimeFile("127.0.0.1", 1, TOKEN, 1, "0", str(tmp_path / "gone.pem"))
+    with pytest.raises(DiscoveryError, match=r"cannot read .*gone\.pem"):
+        run(open_to(found))
 
 
 def test_what_speaks_no_tls_to_a_port_that_does_is_hung_up_on(papers):

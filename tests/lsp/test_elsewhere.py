@@ -152,6 +152,14 @@ def test_a_badly_named_server_is_said_once_and_this_machine_is_asked(start, team
     assert team.token not in everything_told(editor)
 
 
+def test_authorities_that_are_not_there_are_said_and_the_state_is_down(start, team, uri):
+    editor = start(initializationOptions={"server": {**team.named, "certificates": "/nowhere.pem"}})
+    with pytest.raises(RequestFailed, match=r"cannot be trusted: cannot read /nowhere\.pem") as caught:
+        fill(editor, uri)
+    assert caught.value.data["reason"] == "runtime_down"
+    assert editor.ask("diffill/status")["state"] == "down"
+
+
 def test_a_revoked_token_is_said_and_a_limit_is_no_outage(start, team, uri):
     scarce = accounts.create(team.tokens, "bob", per_minute=6)  # one, then one in ten seconds
     editor = start(initializationOptions={"server": {**team.named, "token": scarce}})
