@@ -20,7 +20,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
-from model_runtime.daemon.discovery import TOKEN, DiscoveryError, take_lock
+from model_runtime.daemon.discovery import TOKEN, DiscoveryError, put_in_place, take_lock
 from model_runtime.daemon.validation import from_json
 from model_runtime.protocol import RequestError
 
@@ -124,24 +124,10 @@ def changing(path: Path) -> Iterator[list[Account]]:
     with lock:
         accounts = read_accounts(path)
         yield accounts
-        write(path, accounts)
-
-
-def write(path: Path, accounts: list[Account]) -> None:
-    """Put a whole new file in place, for its owner alone."""
-    temporary = path.with_name(f"{path.name}.{os.getpid()}")
-    try:
-        temporary.unlink(missing_ok=True)
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            json.dump(asdict(Book(accounts)), file, indent=1)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        raise RequestError(f"cannot write {path}: {error.strerror}") from None
+        try:
+            put_in_place(path, asdict(Book(accounts)))
+        except OSError as error:
+            raise RequestError(f"cannot write {path}: {error.strerror}") from None
 
 
 class Accounts:

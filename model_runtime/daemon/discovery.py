@@ -16,7 +16,7 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from model_runtime import __version__
 from model_runtime.daemon.validation import from_json
@@ -123,18 +123,28 @@ def token_of_environment() -> str | None:
 
 
 def write_runtime_file(folder: Path, content: RuntimeFile) -> None:
-    """Put the runtime file in place in one step, readable by the user alone."""
-    temporary = folder / f"{RUNTIME_FILE}.{os.getpid()}"
+    """Put the runtime file in place; DiscoveryError if that cannot be."""
+    try:
+        put_in_place(folder / RUNTIME_FILE, asdict(content))
+    except OSError as error:
+        raise DiscoveryError(f"cannot write {folder / RUNTIME_FILE}: {error.strerror}") from None
+
+
+def put_in_place(path: Path, value: Any) -> None:
+    """Write JSON values as a file for the user alone, in one step: a whole new file, or OSError and the old one."""
+    temporary = path.with_name(f"{path.name}.{os.getpid()}")
     try:
         temporary.unlink(missing_ok=True)
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            json.dump(asdict(content), file)
-        temporary.replace(folder / RUNTIME_FILE)
-    except OSError as error:
+            json.dump(value, file, indent=1)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
-        raise DiscoveryError(f"cannot write {folder / RUNTIME_FILE}: {error.strerror}") from None
+        raise
 
 
 def read_runtime_file(folder: Path) -> RuntimeFile | None:
