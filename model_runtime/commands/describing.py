@@ -14,7 +14,7 @@ from model_runtime.catalog.memory import device_memory, fit
 from model_runtime.commands import machine
 from model_runtime.commands.machine import readable
 from model_runtime.models.checking import told_config
-from model_runtime.models.families import FAMILIES, positive, read_facts
+from model_runtime.models.families import family_named, positive, read_facts
 from model_runtime.models.layouts import expected_tensors
 from model_runtime.models.spellings import token_spellings
 
@@ -22,6 +22,11 @@ NAMED = ("embedded",)
 CARDS = ("MODEL_CARD.md", "README.md")
 WEIGHTS = ("model.onnx", "model.safetensors", "model.safetensors.index.json")
 SPECIAL = ("mask", "bos", "eos", "pad", "expand", "delete")
+
+
+def memories() -> tuple[int | None, int | None]:
+    """Return the bytes of main and device memory, None for what is unknown or absent."""
+    return machine.memory()[0], device_memory()
 
 
 def offered(entry: Entry, room: tuple[int | None, int | None]) -> dict[str, Any]:
@@ -52,7 +57,7 @@ def offered(entry: Entry, room: tuple[int | None, int | None]) -> dict[str, Any]
 
 def all_models() -> list[dict[str, Any]]:
     """Return every model that has a name: the embedded one, those in the store, those of the catalog."""
-    room = (machine.memory()[0], device_memory())
+    room = memories()
     here = [describe(name) for name in (*NAMED, *(name for name in store.stored_names() if name not in BY_NAME))]
     return here + [offered(entry, room) for entry in BY_NAME.values()]
 
@@ -61,7 +66,7 @@ def describe(model: str) -> dict[str, Any]:
     """Return what the folder of a model says about it, as JSON values; ModelError if it is no model."""
     folder = find_model(model)
     facts = read_facts(folder)
-    config, _ = told_config(folder)
+    config, _ = told_config(folder, facts)
     spellings = {i: token for token, i in token_spellings(folder).items()}
     ids = {name: config.get(f"{name}_token_id") for name in SPECIAL}
     ids = {name: i if isinstance(i, int) else None for name, i in ids.items()}
@@ -94,7 +99,7 @@ def describe(model: str) -> dict[str, Any]:
             "threshold": facts.threshold,
             "length": "expand" if can_expand else "probe",
             "start_masks": facts.start_masks if can_expand else None,
-            "published": next(one.published for one in FAMILIES if one.name == facts.family),
+            "published": family_named(facts.family).published,
         },
         "license": licence,
         "repository": manifest.repository if manifest else None,
@@ -138,17 +143,18 @@ def listed(models: list[dict[str, Any]]) -> str:
     return "\n".join([*lines, "", *hints, "A folder's path is a model too: diffill models info PATH describes it."])
 
 
-def told_offer(one: dict[str, Any]) -> str:
-    """Return what the catalog says of a model that is not here, one fact a line."""
+def told_offer(one: dict[str, Any], target: Path | None = None) -> str:
+    """Return what the catalog says of a model that is not here, one fact a line; `target` is where it is fetched to."""
     memory = ", ".join(f"{size / 1e9:.1f} GB in {precision}" for precision, size in one["memory_bytes"].items())
+    hint = f", not on this machine: diffill models pull {one['name']}"
     facts = [
-        ("model", f"{one['name']} ({one['title']}), not on this machine: diffill models pull {one['name']}"),
+        ("model", f"{one['name']} ({one['title']})" + (hint if target is None else "")),
         ("use", one["use"]),
         ("repository", f"{one['repository']}, revision {one['revision'] or 'the newest (none is pinned)'}"),
         ("licence", f"{one['license'] or 'not stated'}: {one['license_terms']} ({one['license_url']})"),
         ("accepted", "yes" if one["license_accepted"] else "no"),
         ("parameters", millions(one["parameters"])),
-        ("download", f"about {readable(one['size_bytes'])}"),
+        ("download", f"about {readable(one['size_bytes'])}" + ("" if target is None else f" to {target}")),
         ("memory", memory),
         ("this machine", one["fits"]),
     ]

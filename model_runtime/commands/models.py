@@ -6,10 +6,8 @@ import json
 
 from model_runtime.catalog import store
 from model_runtime.catalog.entries import BY_NAME
-from model_runtime.catalog.memory import device_memory
-from model_runtime.commands import machine
 from model_runtime.commands.convert import add_convert, converted, run_convert
-from model_runtime.commands.describing import all_models, describe, described, listed, offered, told_offer
+from model_runtime.commands.describing import all_models, describe, described, listed, memories, offered, told_offer
 from model_runtime.commands.options import Parser
 from model_runtime.commands.pull import add_actions, run_action
 
@@ -52,7 +50,7 @@ def main(argv: list[str]) -> int:
         print(json.dumps(about) if args.json else listed(about))
     elif args.action == "info":
         if args.model in BY_NAME and store.stored(args.model) is None:
-            one = offered(BY_NAME[args.model], (machine.memory()[0], device_memory()))
+            one = offered(BY_NAME[args.model], memories())
             print(json.dumps(one) if args.json else told_offer(one))
         else:
             one = describe(args.model)

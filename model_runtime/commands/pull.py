@@ -12,9 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from model_runtime.catalog import store
-from model_runtime.catalog.memory import device_memory, fit
 from model_runtime.catalog.pull import OnProgress, entry_of, import_folder, pull, slug
-from model_runtime.commands import machine
+from model_runtime.commands.describing import memories, offered, told_offer
 from model_runtime.commands.machine import readable
 from model_runtime.protocol import RequestError
 
@@ -48,7 +47,7 @@ def run_pull(args: argparse.Namespace) -> int:
     """Show licence, size and memory, have the licence accepted once, and fetch."""
     entry = entry_of(args.model)
     if not args.json:
-        print(offer(args.model), file=sys.stderr)
+        print(told_offer(offered(entry, memories()), store.models_directory()), file=sys.stderr)
     settle_licence(args.model, args.accept_license)
     with progress(args.json, "fetching") as told:
         folder = pull(entry.name, told, args.revision)
@@ -107,23 +106,6 @@ def run_remove(args: argparse.Namespace) -> int:
         else f"{args.model} removed, {readable(freed)} free"
     )
     return 0
-
-
-def offer(name: str) -> str:
-    """What one wants to know of a catalog's model before fetching it."""
-    entry = entry_of(name)
-    sizes = entry.memory()
-    _, fits = fit(sizes, machine.memory()[0], device_memory())
-    needs = ", ".join(f"{sizes[precision] / 1e9:.1f} GB in {precision}" for precision in ("bfloat16", "int8", "nf4"))
-    return "\n".join(
-        (
-            f"{entry.title}: {entry.use}",
-            f"from      {entry.repository}, revision {entry.revision or 'the newest (none is pinned)'}",
-            f"licence   {entry.licence or 'not stated'}: {entry.terms} ({entry.licence_url})",
-            f"download  about {readable(int(entry.size))} to {store.models_directory()}",
-            f"memory    {needs}; {fits}",
-        )
-    )
 
 
 def settle_licence(name: str, given: bool) -> None:

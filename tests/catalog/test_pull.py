@@ -195,7 +195,9 @@ def test_the_licence_is_shown_and_accepted_once(hub, capsys):
     store.accepted_path().unlink()
     assert main(["models", "pull", NAME]) == 2
     err = capsys.readouterr().err
-    assert f"licence   {ENTRY.licence}" in err
+    assert f"licence       {ENTRY.licence}: {ENTRY.terms} ({ENTRY.licence_url})\n" in err
+    assert f" to {store.models_directory()}\n" in err
+    assert "not on this machine" not in err  # one is fetching it
     assert "give --accept-license" in err
     assert hub.asked == []
     assert main(["models", "pull", NAME, "--accept-license", "--json"]) == 0
