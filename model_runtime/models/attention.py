@@ -70,3 +70,25 @@ def attend_to_past(
     near_weights = weights[..., length:].transpose(1, 2).reshape(batch, kv_heads, share * window, window)
     far_y = (far_weights @ past_v_FKPD).reshape(pasts, kv_heads, group, share, window, width).transpose(1, 2)
     return far_y.reshape(q.shape) + (near_weights @ v_BKWD).reshape(q.shape)
+
+
+def attend_in_blocks(q_BHWD: Tensor, k_BKWD: Tensor, v_BKWD: Tensor, visible_B1WW: Tensor, rows: int = 384) -> Tensor:
+    """Softmax attention by plain products, `rows` rows at a time over the keys up to the last that any of them sees.
+
+    `visible_B1WW` is boolean; every row sees a key. Heads of a group share their keys. For training on a CPU in
+    bfloat16, where it takes half the time of torch's fused kernel with a mask. Returns [B, H, W, D].
+    """
+    (batch, heads, window, width), shared = q_BHWD.shape, k_BKWD.shape[1]
+    q_BKGWD = (q_BHWD * width**-0.5).view(batch, shared, heads // shared, window, width)
+    keys_BKDW = k_BKWD.transpose(-1, -2)
+    outputs = []
+    for first in range(0, window, rows):
+        visible_B1RW = visible_B1WW[..., first : first + rows, :]
+        seen = int(visible_B1RW.flatten(0, 2).view(torch.uint8).amax(0).nonzero().max()) + 1
+        hidden_B1RS = torch.zeros_like(visible_B1RW[..., :seen], dtype=torch.bfloat16)
+        hidden_B1RS.masked_fill_(~visible_B1RW[..., :seen], float("-inf"))
+        q_BKRD = q_BKGWD[..., first : first + rows, :].flatten(2, 3)
+        scores_BKGRS = (q_BKRD @ keys_BKDW[..., :seen]).view(batch, shared, heads // shared, -1, seen)
+        p_BKRS = (scores_BKGRS + hidden_B1RS.unsqueeze(2)).softmax(-1).flatten(2, 3)
+        outputs.append((p_BKRS @ v_BKWD[:, :, :seen]).view(batch, heads, -1, width))
+    return torch.cat(outputs, dim=2)

@@ -25,7 +25,14 @@ from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import MaskedLMOutput
 
-from model_runtime.models.attention import attend_to_past, in_block_order, rotary, rotate, visible_from_segments
+from model_runtime.models.attention import (
+    attend_in_blocks,
+    attend_to_past,
+    in_block_order,
+    rotary,
+    rotate,
+    visible_from_segments,
+)
 
 
 class DreamConfig(PreTrainedConfig):
@@ -134,6 +141,8 @@ class Attention(nn.Module):
             assert visible_B1WT is not None
             past_k_FKPD = rotate(past[0], *turn_past)
             y_BHWD = attend_to_past(q_BHWD, turned_BKWD, v_BKWD, past_k_FKPD, past[1], visible_B1WT)
+        elif visible_B1WT is not None and q_BHWD.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
+            y_BHWD = attend_in_blocks(q_BHWD, turned_BKWD, v_BKWD, visible_B1WT)
         else:
             k_all, v_all = turned_BKWD, v_BKWD
             if self.kv_heads != self.heads:  # repeated by hand: the CPU's fused kernel takes no groups

@@ -16,7 +16,7 @@ pytest.importorskip("transformers")
 from safetensors import safe_open  # noqa: E402
 from safetensors.torch import load_file  # noqa: E402
 
-from model_runtime.models.attention import rotary, rotate, visible_from_segments  # noqa: E402
+from model_runtime.models.attention import attend_in_blocks, rotary, rotate, visible_from_segments  # noqa: E402
 from model_runtime.models.dream import DreamConfig, DreamModel  # noqa: E402
 from model_runtime.models.families import HOLE, PADDING  # noqa: E402
 
@@ -391,3 +391,39 @@ def test_turned_keys_meet_by_distance_only(shift, a, b):
         return float((turned_q * turned_k).sum())
 
     assert score(a, b) == pytest.approx(score(a + shift, b + shift), abs=1e-4)
+
+
+@settings(max_examples=30)
+@given(
+    st.integers(1, 3),
+    st.sampled_from([(4, 4), (4, 2), (6, 1)]),
+    st.integers(1, 20),
+    st.integers(1, 9),
+    st.integers(0, 9),
+    st.sampled_from([torch.float32, torch.bfloat16]),
+)
+def test_attention_in_blocks_is_attention(batch, heads, window, rows, seed, dtype):
+    torch.manual_seed(seed)
+    heads, shared = heads
+    q, k, v = (torch.randn(batch, count, window, 8, dtype=dtype) for count in (heads, shared, shared))
+    visible = (torch.rand(batch, 1, window, window) < 0.4) | torch.eye(window, dtype=torch.bool)
+    repeated = (one.float().repeat_interleave(heads // shared, 1) for one in (k, v))
+    wanted = torch.nn.functional.scaled_dot_product_attention(q.float(), *repeated, attn_mask=visible)
+    found = attend_in_blocks(q, k, v, visible, rows)
+    assert found.dtype == dtype
+    torch.testing.assert_close(found.float(), wanted, atol=1e-5 if dtype == torch.float32 else 0.06, rtol=0)
+
+
+def test_training_in_bfloat16_follows_training_in_float32():
+    torch.manual_seed(0)
+    shape = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
+    model = DreamModel(DreamConfig(vocab_size=50, num_key_value_heads=2, **shape))
+    ids, visible = torch.randint(50, (2, 12)), torch.ones(2, 12, 12, dtype=torch.bool).tril()
+    gradients = []
+    for half in (False, True):
+        with torch.autocast("cpu", torch.bfloat16, enabled=half):
+            logits = model(ids, attention_mask=visible.unsqueeze(1)).logits
+        torch.nn.functional.cross_entropy(logits.float().flatten(0, 1), ids.flatten()).backward()
+        gradients.append(torch.cat([p.grad.flatten() for p in model.parameters()]))
+        model.zero_grad()
+    assert torch.cosine_similarity(*gradients, dim=0) > 0.999

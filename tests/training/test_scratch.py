@@ -11,6 +11,7 @@ from training.corpus.build import build
 from training.corpus.sources import SourceFile
 from training.corpus.tokenizer import load_tokenizer
 from training.objectives.infill import InfillShape
+from training.objectives.muon import orthogonalise
 from training.release import facts_of_run
 from training.stages import scratch
 from training.stages.scratch import Earlier, Recipe, earlier_of, load_recipe, train
@@ -135,3 +136,14 @@ def test_the_recipes_are_whole() -> None:
             assert least < count < most, shape
             assert config.hidden_size % config.num_attention_heads == 0
         InfillShape(**recipe.rows)
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_an_update_keeps_its_directions_and_loses_its_sizes(half: bool) -> None:
+    torch.manual_seed(0)
+    left, right = (torch.linalg.qr(torch.randn(3, 24, 24)).Q[:, :, :16] for _ in range(2))
+    sizes = torch.linspace(0.1, 1, 16)
+    made = orthogonalise(left * sizes @ right.mT, half=half)
+    within = left.mT @ made @ right
+    assert (within.diagonal(dim1=1, dim2=2) - 1).abs().max() < 0.4  # the quintic settles around one, not on it
+    assert (within - torch.diag_embed(within.diagonal(dim1=1, dim2=2))).abs().max() < 0.05

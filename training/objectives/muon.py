@@ -15,16 +15,20 @@ from torch import Tensor
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 
 
-def orthogonalise(updates_XRC: Tensor, steps: int = 5) -> Tensor:
-    """The nearest matrices with equal singular values, roughly, by Newton-Schulz iteration ([X, R, C])."""
+def orthogonalise(updates_XRC: Tensor, steps: int = 5, half: bool = False) -> Tensor:
+    """The nearest matrices with equal singular values, roughly, by Newton-Schulz iteration ([X, R, C]).
+
+    `half` computes in bfloat16, which the method tolerates.
+    """
     a, b, c = COEFFICIENTS
     tall = updates_XRC.shape[1] > updates_XRC.shape[2]
     x = updates_XRC.mT if tall else updates_XRC
     x = x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)
+    x = x.bfloat16() if half else x
     for _ in range(steps):
         gram = x @ x.mT
         x = a * x + (b * gram + c * gram @ gram) @ x
-    return x.mT if tall else x
+    return (x.mT if tall else x).to(updates_XRC.dtype)
 
 
 class Muon(torch.optim.Optimizer):
@@ -34,7 +38,8 @@ class Muon(torch.optim.Optimizer):
     (arXiv 2502.16982), so that one learning rate serves both.
     """
 
-    def __init__(self, params, lr: float = 1e-3, momentum: float = 0.95, weight_decay: float = 0.0):
+    def __init__(self, params, lr: float = 1e-3, momentum: float = 0.95, weight_decay: float = 0.0, half: bool = False):
+        self.half = half
         super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
 
     @torch.no_grad()
@@ -53,6 +58,6 @@ class Muon(torch.optim.Optimizer):
                     state["momentum"].lerp_(p.grad, 1 - group["momentum"])
                     updates.append(p.grad.lerp(state["momentum"], group["momentum"]))
                 scale = 0.2 * max(shape) ** 0.5 * group["lr"]
-                for p, update in zip(params, orthogonalise(torch.stack(updates)), strict=True):
+                for p, update in zip(params, orthogonalise(torch.stack(updates), half=self.half), strict=True):
                     p.mul_(1 - group["lr"] * group["weight_decay"])
                     p.add_(update, alpha=-scale)

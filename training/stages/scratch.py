@@ -136,12 +136,12 @@ def rate(progress: float, recipe: Recipe) -> float:
     return min(1.0, max(0.0, (1 - progress) / recipe.decay))
 
 
-def make_optimizers(model: DreamModel, recipe: Recipe) -> list[torch.optim.Optimizer]:
-    """Muon for the matrices of the blocks, AdamW for embeddings, norms and biases."""
+def make_optimizers(model: DreamModel, recipe: Recipe, half: bool = False) -> list[torch.optim.Optimizer]:
+    """Muon for the matrices of the blocks, in bfloat16 if `half`; AdamW for embeddings, norms and biases."""
     matrices = [p for p in model.model.layers.parameters() if p.dim() == 2]
     rest = [p for p in model.parameters() if not any(p is m for m in matrices)]
     return [
-        Muon(matrices, lr=recipe.learning_rate, weight_decay=recipe.weight_decay),
+        Muon(matrices, lr=recipe.learning_rate, weight_decay=recipe.weight_decay, half=half),
         torch.optim.AdamW(rest, lr=recipe.learning_rate, betas=(0.9, 0.97), weight_decay=0.0, fused=True),
     ]
 
@@ -267,22 +267,22 @@ def train(
         recipe = pick_shape(recipe, tokenizer, dataset, device, minutes * 60)
     torch.manual_seed(recipe.seed)
     model = make_model(recipe.model, tokenizer, device)
-    optimizers = make_optimizers(model, recipe)
+    half: bool | None = state.get("half")
+    if half is None:
+        half = pick_precision(model, held_out[0], device)
+    optimizers = make_optimizers(model, recipe, half and device == "cpu")
     step, spent, tokens, earlier = 0, 0.0, 0, Earlier()
-    half: bool | None = None
     if found is not None:
         model.load_state_dict(DreamModel.from_pretrained(found, dtype=torch.float32).state_dict())
         for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
         step, spent, tokens = state["step"], state["spent"], state["tokens"]
-        earlier, half = Earlier(**state.get("earlier", {})), state.get("half")
+        earlier = Earlier(**state.get("earlier", {}))
         print(f"going on from step {step} after {spent / 60:.1f} minutes", flush=True)
     elif source is not None:
         carry_on(model, source, tokenizer)
         earlier = earlier_of(source)
         print(f"weights of {source} after {earlier.tokens / 1e6:.1f} M tokens", flush=True)
-    if half is None:
-        half = pick_precision(model, held_out[0], device)
     parameters = sum(p.numel() for p in model.parameters())
     print(f"{parameters / 1e6:.2f} M parameters, {'bfloat16' if half else 'float32'} on {device}", flush=True)
 
