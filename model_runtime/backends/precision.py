@@ -7,6 +7,7 @@ quantized, head, embedding and norms are kept as they are.
 from __future__ import annotations
 
 import importlib.util
+import math
 from pathlib import Path
 from typing import Any
 
@@ -58,9 +59,7 @@ def needed_bytes(folder: Path, quantization: str) -> int:
     """About how much memory a checkpoint takes, in bytes, with room to work."""
     blocks = others = 0
     for name, stored in Weights(folder).tensors.items():
-        count = 1
-        for length in stored.shape:
-            count *= length
+        count = math.prod(stored.shape)
         if len(stored.shape) == 2 and ("layers." in name or "blocks." in name):
             blocks += count
         else:

@@ -16,7 +16,7 @@ from model_runtime.backends.loading import Loading
 from model_runtime.backends.precision import choose, load_options, pick_device
 from model_runtime.models.checking import check_weights
 from model_runtime.models.export import reduce_logits
-from model_runtime.models.families import ModelFacts, read_facts
+from model_runtime.models.families import ModelFacts
 from model_runtime.models.loading import check_numbers, open_checkpoint
 from model_runtime.protocol import ModelError, OutOfMemory
 
@@ -32,9 +32,8 @@ class TorchBackend:
 
     def __init__(self, folder: Path, device: str | None = None, together: int = 1, loading: Loading | None = None):
         loading = loading or Loading(device=device)
-        self.facts: ModelFacts = read_facts(folder)
+        self.facts: ModelFacts = check_weights(folder)
         self.device = pick_device(loading.device)
-        check_weights(folder)
         self.quantization = choose(folder, loading, self.device)
         options = load_options(folder, self.quantization, loading, self.device)
         transformers.utils.logging.disable_progress_bar()
@@ -50,11 +49,11 @@ class TorchBackend:
                     f"{folder.name} in {self.quantization} is more than {self.device} has room for"
                 ) from error
             raise ModelError(f"the weights in {folder} cannot be read: {first_line(error)}") from error
-        self._window = self.model.window
-        if loading.compiled:
+        self._window, self._compiled = self.model.window, loading.compiled
+        if self._compiled:
             self._window = torch.compile(self.model.window, dynamic=False, mode="reduce-overhead")
         self.together = together
-        self._steps = SHARED if together > 1 or loading.compiled else EXACT
+        self._steps = SHARED if together > 1 or self._compiled else EXACT
         shape = self.facts.layers, 1, self.facts.kv_heads, 0, self.facts.head_width
         self._no_past = torch.zeros(shape, dtype=options["dtype"], device=self.device)
         self._stacks = Stacks(stacked)
@@ -101,7 +100,7 @@ class TorchBackend:
             reduced = reduce_logits(
                 logits_BRV, put(joint.bias_CV), flat(joint.bias_rows_FGR), flat(joint.targets_FGR), CANDIDATES
             )
-            if self._window is not self.model.window:  # a CUDA graph's results lie where the next run will write
+            if self._compiled:  # a CUDA graph's results lie where the next run will write
                 k, v = k.clone(), v.clone()
         except torch.OutOfMemoryError as error:
             raise model_failed(error) from error

@@ -165,9 +165,13 @@ def hole_fill(
         text, infos = cut_lines(text, infos, max_lines)
     if line_end != "\n":
         text, infos = with_line_ends(text, infos, line_end)
+    return HoleFill(hole.start, hole.end, text, mean_confidence(infos), policy, infos)
+
+
+def mean_confidence(infos: list[TokenInfo]) -> float:
+    """The geometric mean over tokens; 0 without any."""
     logs = [math.log(max(info.confidence, 1e-12)) for info in infos]
-    confidence = math.exp(sum(logs) / len(logs)) if logs else 0.0
-    return HoleFill(hole.start, hole.end, text, confidence, policy, infos)
+    return math.exp(sum(logs) / len(logs)) if logs else 0.0
 
 
 def token_infos(tokens: list[tuple[int, float, int]], spans: list[Span]) -> list[TokenInfo]:

@@ -47,7 +47,9 @@ MARKS = re.compile(r"(<\|[a-z_]+\|>|<\[[a-z▁]+\]>|\{user\})")
 def chat_ids(tokenizer: TextTokenizer, chat: str, user: str, begun: str) -> list[int]:
     """The tokens of a prompt with what the user says and how the answer begins; ModelError if a mark is no token."""
     ids: list[int] = []
-    for piece in MARKS.split(CHATS[chat].prompt + begun.replace("{user}", "")):
+    pieces = MARKS.split(CHATS[chat].prompt)
+    pieces[-1] += begun  # whatever is in it, a mark in it is text
+    for piece in pieces:
         if piece == "{user}":
             ids += tokenizer.encode(user)
         elif MARKS.fullmatch(piece):
@@ -99,7 +101,7 @@ def unmarked(characters: Marked, tokens: list[TokenInfo]) -> tuple[str, list[Tok
         else:
             infos.append(TokenInfo(at, at + 1, tokens[owner].confidence, tokens[owner].step))
         last = owner
-    return "".join(character for character, _ in characters), infos
+    return text_of(characters), infos
 
 
 def text_of(characters: Marked) -> str:

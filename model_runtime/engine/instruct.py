@@ -8,7 +8,6 @@ them is left out.
 from __future__ import annotations
 
 import copy
-import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ import numpy as np
 
 from model_runtime.backends.interface import Backend
 from model_runtime.engine.cache import ContextCache
-from model_runtime.engine.canvas import MASK_SHOWN, Canvas, Hole, add_masks, hole_fill
+from model_runtime.engine.canvas import MASK_SHOWN, Canvas, Hole, add_masks, hole_fill, mean_confidence, with_line_ends
 from model_runtime.engine.chat import aligned, asked, chat_ids, end_ids, fenced, marked, text_of, unmarked
 from model_runtime.engine.context import first_tokens, last_tokens
 from model_runtime.engine.denoise import Bans, Cancel, Outcome, Settings, denoise
@@ -173,10 +172,7 @@ def code_of(
     characters = aligned(fenced(marked(fill.text, fill.tokens)), *around)
     if not text_of(characters).strip():
         return None
-    if line_end != "\n":
-        characters = [(line_end, owner) if one == "\n" else (one, owner) for one, owner in characters]
-        characters = [(c, owner) for one, owner in characters for c in one]
     text, infos = unmarked(characters, fill.tokens)
-    logs = [math.log(max(info.confidence, 1e-12)) for info in infos]
-    confidence = math.exp(sum(logs) / len(logs)) if logs else 0.0
-    return HoleFill(*request.range, text, confidence, "chat", infos)
+    if line_end != "\n":
+        text, infos = with_line_ends(text, infos, line_end)
+    return HoleFill(*request.range, text, mean_confidence(infos), "chat", infos)

@@ -5,25 +5,22 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from model_runtime.models.families import ModelFacts, family_of, read_config, read_facts
+from model_runtime.models.families import ModelFacts, family_named, read_config, read_facts
 from model_runtime.models.layouts import expected_tensors, in_dreams_words, renamed
-from model_runtime.models.spellings import token_spellings
 from model_runtime.models.weights import Weights
 from model_runtime.protocol import ModelError
 
 PACKED = ("U8", "I8", "F8_E4M3")  # numbers that were quantized: their shapes are not those of the config
 
 
-def told_config(folder: Path) -> tuple[dict[str, Any], str]:
-    """The config of a folder in Dream's words, its ids as read_facts finds them, and the name of its layout."""
-    config = read_config(folder)
-    family = family_of(folder, config, token_spellings(folder))
-    told = in_dreams_words(folder / "config.json", config, family.layout)
-    facts = read_facts(folder)
+def told_config(folder: Path, facts: ModelFacts) -> tuple[dict[str, Any], str]:
+    """The config of a folder in Dream's words, its ids as in its `facts`, and the name of its layout."""
+    config, layout = read_config(folder), family_named(facts.family).layout
+    told = in_dreams_words(folder / "config.json", config, layout)
     told |= {"mask_token_id": facts.mask_id, "bos_token_id": facts.bos_id, "pad_token_id": facts.pad_id}
     told |= {"expand_token_id": facts.expand_id, "delete_token_id": facts.delete_id}
     told |= {"shift": facts.shift, "block_length": facts.block_length, "num_key_value_heads": facts.kv_heads}
-    return told, family.layout
+    return told, layout
 
 
 def check_weights(folder: Path) -> ModelFacts:
@@ -31,7 +28,7 @@ def check_weights(folder: Path) -> ModelFacts:
     short, tensors that are missing or of another shape than the config's, and for what the config itself has wrong.
     """
     facts = read_facts(folder)
-    config, layout = told_config(folder)
+    config, layout = told_config(folder, facts)
     weights = Weights(folder)
     stored = {renamed(name, layout): one for name, one in weights.tensors.items()}
     if layout == "llama" and "lm_head.weight" not in stored and "model.embed_tokens.weight" in stored:

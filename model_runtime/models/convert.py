@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import math
 import os
 import re
 import shutil
@@ -40,7 +41,7 @@ def convert(source: Path, out: Path, quantize: str = "int8", progress: Progress 
 
     `quantize` is int8, int8-rows, int4 or none (float32): see numbers.py.
     """
-    check_weights(source)  # what is wrong with the folder comes before what is not installed
+    facts = check_weights(source)  # what is wrong with the folder comes before what is not installed
     try:
         import onnx  # noqa: F401
     except ImportError as error:
@@ -54,12 +55,12 @@ def convert(source: Path, out: Path, quantize: str = "int8", progress: Progress 
         raise ModelError(f"{source} has no tokenizer.json, without which the model cannot be run")
     if out.exists():
         raise RequestError(f"{out} exists: give a new folder")
-    config, layout = told_config(source)
+    config, layout = told_config(source, facts)
     weights = Weights(source)
     if any(stored.kind not in NUMBERS for stored in weights.tensors.values()):
         raise ModelError(f"{source} holds weights that are quantized already: convert the checkpoint they came from")
     weights.tensors = {renamed(name, layout): stored for name, stored in weights.tensors.items()}
-    total = sum(size_of(stored.shape) for stored in weights.tensors.values())
+    total = sum(math.prod(stored.shape) for stored in weights.tensors.values())
     check_room(out, total, BITS[quantize])
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -80,14 +81,6 @@ def convert(source: Path, out: Path, quantize: str = "int8", progress: Progress 
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
     return out
-
-
-def size_of(shape: tuple[int, ...]) -> int:
-    """How many numbers a tensor has."""
-    count = 1
-    for length in shape:
-        count *= length
-    return count
 
 
 def check_room(out: Path, numbers: int, bits: int) -> None:

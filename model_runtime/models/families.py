@@ -145,6 +145,11 @@ def family_of(folder: Path, config: dict[str, Any], spellings: dict[str, int]) -
     return marked[0] if marked and "diffill" not in config else kin[-1]
 
 
+def family_named(name: str) -> Family:
+    """The family that `ModelFacts.family` names."""
+    return next(one for one in FAMILIES if one.name == name)
+
+
 def read_facts(folder: Path) -> ModelFacts:
     """Read what `folder` says of its model; ModelError with one sentence when it cannot be a masked diffusion model."""
     path = folder / "config.json"

@@ -1,8 +1,9 @@
 """The window pass as an ONNX graph, node by node, for checkpoints that are too large for torch's exporter.
 
-The same inputs, outputs and numbers as `export.py`, but with ONNX Runtime's own operators: keys and values are shared
-by the heads of a group without being repeated, the last layer works on the asked rows only, and the reduction passes
-over the logits four times instead of ten. Matrices go to `store` one at a time as they are met.
+Inputs and outputs are those of `export.py`, its two batch axes being one (`backends/onnx.py: ungrouped`). The
+operators are ONNX Runtime's own: keys and values are shared by the heads of a group without being repeated, the last
+layer works on the asked rows only, and the reduction passes over the logits four times instead of ten. Matrices go to
+`store` one at a time as they are met.
 
 Legend as in `dream.py`; G heads a group (H = K * G), C biases, A candidates a row. T = P + W.
 """

@@ -18,8 +18,7 @@ def open_checkpoint(folder: Path, **options: Any) -> DreamModel:
 
     ModelError with one sentence for what `check_weights` finds; other failures are the libraries' own.
     """
-    check_weights(folder)
-    told, layout = told_config(folder)
+    told, layout = told_config(folder, check_weights(folder))
     told.pop("model_type", None)
     told.pop("architectures", None)
     told.pop("auto_map", None)
