@@ -16,6 +16,7 @@ from typing import Any
 from model_runtime.models.tokenizer import TextTokenizer
 from training.corpus.pack import load_pack
 from training.errors import TrainingError
+from training.jsonl import read_jsonl
 from training.rows import Conversation
 
 MAX_LINES = 24  # of a function that becomes an answer
@@ -44,13 +45,13 @@ def read_exchanges(path: Path) -> Iterator[Exchange]:
     """The exchanges of a jsonl or parquet file; TrainingError for a record of unknown fields."""
     if not path.is_file():
         raise TrainingError(f"there are no conversations at {path}")
-    if path.suffix == ".parquet":
-        import pyarrow.parquet
-
-        records: Any = pyarrow.parquet.read_table(path).to_pylist()
-    else:
-        records = (json.loads(line) for line in path.read_text("utf-8").splitlines() if line.strip())
     try:
+        if path.suffix == ".parquet":
+            import pyarrow.parquet
+
+            records: list[Any] = pyarrow.parquet.read_table(path).to_pylist()
+        else:
+            records = read_jsonl(path)
         for number, record in enumerate(records, 1):
             yield exchange_of(record, f"{path.name}, record {number}")
     except json.JSONDecodeError as error:

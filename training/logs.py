@@ -13,6 +13,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 
 from training.checkpoints import append_json
 from training.errors import TrainingError
+from training.jsonl import read_jsonl
 from training.stages.recipe import Logging
 
 Record = dict[str, Any]
@@ -70,7 +71,9 @@ class Logs:
         if not self.main:
             return
         append_json(self.path, {"step": step, "tokens": tokens, "scores": scores})
-        self.send({"step": step, **scores}, tuple(scores))
+        # rollouts have figures of the same names at the same steps
+        named = {f"held/{name}" if name in SENT else name: value for name, value in scores.items()}
+        self.send({"step": step, **named}, tuple(named))
         self.say(f"step {step}  " + "  ".join(f"{name} {value:.3f}" for name, value in scores.items()))
 
     def send(self, record: Record, names: tuple[str, ...]) -> None:
@@ -138,7 +141,7 @@ def record_step(line: str) -> float:
 
 def read_log(path: Path) -> list[Record]:
     """The records of a log."""
-    return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+    return read_jsonl(path)
 
 
 def clock(seconds: float) -> str:

@@ -34,7 +34,6 @@ TOKENIZER_FILES = (
     "merges.txt",
     "chat_template.jinja",
 )
-transformers_logging.disable_progress_bar()  # a bar for each of a few tensors
 ROUND = 64  # rows of the embedding come in multiples of this
 
 
@@ -90,7 +89,8 @@ def new_model(shape: Shape, files: Files) -> DreamModel:
 
 
 def read_model(path: Path, dtype: torch.dtype = torch.float32) -> DreamModel:
-    """The model of a folder in Dream's or Qwen2's layout."""
+    """The model of a folder in Dream's or Qwen2's layout, in `dtype`."""
+    transformers_logging.disable_progress_bar()  # a bar for each of a few tensors
     folder = model_folder(path)
     file = folder / "config.json"
     try:

@@ -30,6 +30,7 @@ from model_runtime.models.tokenizer import TextTokenizer
 from training.checkpoints import latest_checkpoint
 from training.evaluation.infill import hardware
 from training.gate import fit
+from training.jsonl import read_jsonl
 from training.stages.scratch import Earlier
 
 GATE_LINES = 900  # validation lines on which the expert's gate is learned
@@ -37,7 +38,7 @@ GATE_LINES = 900  # validation lines on which the expert's gate is learned
 
 def read_log(path: Path) -> list[dict[str, Any]]:
     """The records of a run's jsonl log."""
-    return [json.loads(line) for line in path.read_text().splitlines()]
+    return read_jsonl(path)
 
 
 def draw_loss_curve(records: list[dict[str, Any]], path: Path) -> None:

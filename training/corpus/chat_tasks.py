@@ -7,7 +7,6 @@ whose standard deviation is at least the 40th; the paper says the bottom 20 % an
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any, Literal
 import numpy as np
 
 from model_runtime.protocol import RequestError
+from training.jsonl import read_jsonl
 from training.rewards.tests import Test, read_test
 
 MODELS = ("qwen_coder_2.5", "llama3_instruct")  # whose completions are counted
@@ -38,7 +38,7 @@ def rows_of(path: Path) -> list[dict[str, Any]]:
             import pyarrow.parquet
 
             return pyarrow.parquet.read_table(path).to_pylist()
-        return [json.loads(line) for line in path.read_text("utf-8").splitlines() if line.strip()]
+        return read_jsonl(path)
     except (OSError, ValueError) as error:  # pyarrow's errors are ValueErrors
         raise RequestError(f"{path} cannot be read: {' '.join(str(error).split())}") from error
 

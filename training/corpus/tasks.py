@@ -333,10 +333,12 @@ def read_tasks(path: Path) -> list[Task]:
     """The tasks of a jsonl file; RequestError names the line that is none."""
     tasks = []
     try:
-        lines = path.read_text("utf-8").splitlines()
+        lines = path.read_text("utf-8").split("\n")  # a task may hold other line ends
     except OSError as error:
         raise RequestError(f"the tasks {path} cannot be read: {error.strerror}") from error
     for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
         try:
             values = json.loads(line)
             tests = tuple(Test(**test | {"before": tuple(test["before"])}) for test in values.pop("tests"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from training.evaluation.passk import Difference, bootstrap, paired_bootstrap
 from training.evaluation.reporting import print_json, print_table, say
 from training.evaluation.runs import Row, read_json
 from training.evaluation.summary import by_problem, by_temperature, check_ks, problem_pass
+from training.jsonl import read_jsonl
 
 EXAMPLES = """\
 examples:
@@ -69,7 +69,7 @@ def read_rows(folder: Path) -> list[Row]:
     if not (folder / "summary.json").is_file():
         raise RequestError(f"the run {folder} is not finished: give its command again, it goes on from there")
     try:
-        return [json.loads(line) for line in path.read_text("utf-8").splitlines() if line]
+        return read_jsonl(path)
     except (OSError, ValueError) as error:
         raise RequestError(f"{path} cannot be read: {' '.join(str(error).split())}") from error
 

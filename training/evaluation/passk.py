@@ -41,7 +41,7 @@ class Share:
 def bootstrap(values: Sequence[float], seed: int = 0) -> Share:
     """The mean of a value a problem, with its interval; problems are drawn again, not samples."""
     values_N = np.asarray(values, dtype=float)
-    means_R = values_N[_resamples(len(values_N), seed)].mean(axis=1)
+    means_R = resampled_means(values_N, seed)
     low, high = np.percentile(means_R, (2.5, 97.5))
     return Share(float(values_N.mean()), float(low), float(high))
 
@@ -67,7 +67,7 @@ def paired_bootstrap(a: Sequence[float], b: Sequence[float], seed: int = 0) -> D
     if len(a) != len(b) or not len(a):
         raise ValueError(f"paired values come in pairs, not {len(a)} and {len(b)}")
     difference_N = np.asarray(b, dtype=float) - np.asarray(a, dtype=float)
-    means_R = difference_N[_resamples(len(difference_N), seed)].mean(axis=1)
+    means_R = resampled_means(difference_N, seed)
     low, high = np.percentile(means_R, (2.5, 97.5))
     other = min((means_R <= 0).sum(), (means_R >= 0).sum())
     p = min(1.0, 2 * (other + 1) / (len(means_R) + 1))
@@ -77,5 +77,7 @@ def paired_bootstrap(a: Sequence[float], b: Sequence[float], seed: int = 0) -> D
     )
 
 
-def _resamples(count: int, seed: int) -> np.ndarray:
-    return np.random.default_rng(seed).integers(0, count, (RESAMPLES, count))
+def resampled_means(values_N: np.ndarray, seed: int) -> np.ndarray:
+    """The means of RESAMPLES resamples; a tenth of them at a time, for benchmarks have thousands of problems."""
+    rng, shape = np.random.default_rng(seed), (RESAMPLES // 10, len(values_N))
+    return np.concatenate([values_N[rng.integers(0, len(values_N), shape)].mean(axis=1) for _ in range(10)])

@@ -135,8 +135,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     prepare(args.out)
     seeds, estimators = [int(seed) for seed in args.seeds.split(",")], args.estimators.split(",")
     folders: dict[str, list[Path]] = {name: [] for name in estimators}
-    known: Known = OrderedDict()
     for seed in seeds:  # seed by seed, so that a run that is stopped early compares like with like
+        known: Known = OrderedDict()  # another seed may cut other holes into the same tasks
         for name in estimators:
             folders[name].append(run_one(args.out, name, seed, args.set, args.unsafe_exec, known))
     found = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -45,12 +46,10 @@ def draw_rewards(runs: Sequence[tuple[str, Sequence[Path]]], out: Path) -> None:
                 mean = np.mean([values[:shared] for _, values in lines], axis=0)
                 axes.plot(lines[0][0][:shared], smooth(mean.tolist()), color=colour, label=label)
             axes.set_title(title, fontsize=9)
-    for colour, (_, paths) in zip(COLOURS * 4, runs, strict=False):
         points: dict[int, list[float]] = {}
-        for path in paths:
-            for record in read_log(path):
-                if "pass" in record.get("scores", {}):
-                    points.setdefault(record["step"], []).append(record["scores"]["pass"])
+        for record in itertools.chain.from_iterable(logs):
+            if "pass" in record.get("scores", {}):
+                points.setdefault(record["step"], []).append(record["scores"]["pass"])
         if points:
             means = [float(np.mean(points[step])) for step in sorted(points)]
             grid.flat[1].plot(sorted(points), means, "o", mfc="none", color=colour)

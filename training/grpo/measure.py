@@ -16,6 +16,7 @@ from training.grpo.grading import Grader
 from training.grpo.problems import Problem
 from training.grpo.recipe import Measure
 from training.grpo.rollouts import Decoder
+from training.jsonl import read_jsonl
 from training.mixture import hash_seed
 from training.run import Run
 
@@ -96,4 +97,4 @@ def interval(values: Sequence[float], seed: int) -> tuple[float, float]:
 
 def read_samples(path: Path) -> list[dict[str, Any]]:
     """The records that a measurement wrote."""
-    return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+    return read_jsonl(path)

@@ -78,7 +78,7 @@ def make_micros(
 class Updater:
     """The optimizer steps of a run."""
 
-    def __init__(self, run: Run, recipe: GrpoRecipe, reference: Reference, mask: int):
+    def __init__(self, run: Run, recipe: GrpoRecipe, reference: Reference | None, mask: int):
         self.run, self.recipe, self.reference, self.mask = run, recipe, reference, mask
         self.objective = recipe.objective
         self.fixes: Fixes = recipe.objective.fixes.resolved(recipe.objective.compat)
@@ -123,7 +123,7 @@ class Updater:
             micro.old = [self.estimate(micro, iteration, entropies) for iteration in iterations]
             if len(iterations) == 1:
                 micro.old = [None]
-        if self.objective.beta > 0:
+        if self.reference is not None:
             with self.reference.in_place():
                 for micro in micros:
                     micro.ref = [self.estimate(micro, iteration) for iteration in iterations]
@@ -161,5 +161,6 @@ class Updater:
             raise TrainingError(run.lost(f"the loss is {figures['loss']}"))
         norm, rate = run.update()
         run.progress.tokens += int(tokens)
-        self.reference.follow(run.progress.step)
+        if self.reference is not None:
+            self.reference.follow(run.progress.step)
         return {"step": run.progress.step, **figures, "norm": norm, "rate": rate, "step_tokens": tokens}

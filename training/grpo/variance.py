@@ -9,6 +9,8 @@ from torch import Tensor
 
 from training.objectives.estimators import LEVELS, Kind, draw_own, log_probs
 
+DRAWS, SEED = 100, 0
+
 
 @torch.no_grad()
 def variance(
@@ -18,18 +20,15 @@ def variance(
     completion_BL: Tensor,
     mask_id: int,
     kind: Kind,
-    draws: int = 100,
-    limits: tuple[float, float] = LEVELS,
-    seed: int = 0,
 ) -> dict[str, float]:
     """Variances over draws of masks: of a `token`'s estimate, and of a `sequence`'s mean over tokens (nats squared).
 
-    `limits` of t; equal ones fix it. Estimators that are compared get the same seed.
+    t is drawn from LEVELS. Estimators that are compared get the same draws where they draw alike.
     """
     found = []
-    for number in range(draws):
+    for number in range(DRAWS):
         numbers = [number * len(input_ids_BL) + row for row in range(len(input_ids_BL))]
-        draw = draw_own(seed, numbers, completion_BL, 1, limits).to(input_ids_BL.device)
+        draw = draw_own(SEED, numbers, completion_BL, 1, LEVELS).to(input_ids_BL.device)
         found.append(log_probs(model, input_ids_BL, completion_BL, draw, mask_id, present_BL, kind))
     logp_DBL = torch.stack(found)
     count_B = completion_BL.sum(1)
@@ -40,9 +39,9 @@ def variance(
 
 
 def variance_ratio(
-    model: Any, input_ids_BL: Tensor, present_BL: Tensor, completion_BL: Tensor, mask_id: int, **options: Any
+    model: Any, input_ids_BL: Tensor, present_BL: Tensor, completion_BL: Tensor, mask_id: int
 ) -> dict[str, float]:
     """The variance of `coupled` over that of `decoupled`, which costs as many forwards and has the same mean."""
     rows = model, input_ids_BL, present_BL, completion_BL, mask_id
-    coupled, decoupled = (variance(*rows, kind, **options) for kind in ("coupled", "decoupled"))
+    coupled, decoupled = (variance(*rows, kind) for kind in ("coupled", "decoupled"))
     return {name: coupled[name] / decoupled[name] for name in coupled}

@@ -96,9 +96,11 @@ class Stage:
         self.train, self.pad = train, pad
         most = recipe.measure.tasks
         self.held = [held[n * len(held) // most] for n in range(most)] if len(held) > most > 0 else held[:most]
-        self.reference = Reference(run.model, recipe.reference)
-        run.companions.append(self.reference)
-        self.updater = Updater(run, recipe, self.reference, mask)
+        # without a penalty for leaving it nobody asks a reference
+        reference = Reference(run.model, recipe.reference) if recipe.objective.beta > 0 else None
+        if reference is not None:
+            run.companions.append(reference)
+        self.updater = Updater(run, recipe, reference, mask)
         self.micro = recipe.rollouts.micro or recipe.batch.micro
 
     def run_all(self, dropped: dict[str, int], on_step: OnStep | None) -> int:
@@ -170,7 +172,7 @@ class Stage:
             stopped = agree(run.stopping, run)
             last = progress.step == run.steps
             done = range(first + 1, progress.step + 1)
-            if not stopped and (last or any(due(step, recipe.measure.every) for step in done)):
+            if last or (not stopped and any(due(step, recipe.measure.every) for step in done)):
                 self.measure(logs)
             if stopped or last or any(due(step, recipe.checkpoints.every) for step in done):
                 run.save()

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from model_runtime.protocol import RequestError
+from training.jsonl import parse_jsonl
 from training.rewards.sandbox import CANDIDATE, Limits
 from training.rewards.tests import Test
 
@@ -112,11 +113,11 @@ def _records_of(file: Path) -> Iterable[Any]:
             import pyarrow.parquet
 
             return pyarrow.parquet.read_table(file).to_pylist()
-        text = (gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()).decode("utf-8")
+        data = gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()
         if file.suffix == ".json":
-            whole = json.loads(text)
+            whole = json.loads(data)
             return whole if isinstance(whole, list) else [whole]
-        return [json.loads(line) for line in text.splitlines() if line.strip()]
+        return parse_jsonl(data)
     except (OSError, EOFError, ValueError) as error:  # pyarrow's, json's and unicode's errors are ValueErrors
         raise RequestError(f"{file} cannot be read: {' '.join(str(error).split())}") from error
 
