@@ -87,7 +87,7 @@ def decode(engine: Engine, text: str, at: int) -> list[tuple[int, int]]:
     add_masks(canvas.holes[0], HOLE_TOKENS)
     cache = ContextCache(engine.backend, canvas, enabled=True)
     settings = Settings(request, f"fixed:{HOLE_TOKENS}", 0.0, None, None, np.random.default_rng(0))
-    for _ in denoise(engine.backend, cache, canvas, engine.bans, settings, Outcome(), engine.tokenizer.newline_id):
+    for _ in denoise(engine.backend, cache, canvas, engine.bans, settings, Outcome(), engine.tokenizer.line_ends):
         pass
     cells = canvas.holes[0].cells
     order = sorted(range(len(cells)), key=lambda n: cells[n].step)
