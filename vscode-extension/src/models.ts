@@ -4,7 +4,7 @@ import * as vscode from "vscode";
 import { complaint, diffill } from "./cli";
 import { SECTION } from "./ids";
 import { write } from "./pause";
-import { run } from "./processes";
+import type { Done } from "./processes";
 import { entry, question, readModels, readStep, shownStep, type Model } from "./pure/models";
 import type { Server } from "./server";
 
@@ -61,26 +61,22 @@ async function download(context: vscode.ExtensionContext, server: Server, model:
   if (!(await agreed(model))) {
     return;
   }
-  const { python } = server;
-  if (python === undefined) {
-    throw new Error(server.problem ?? "Diffill is not installed in any Python that was found.");
-  }
-  const title = `Diffill: downloading ${model.title}`;
-  const options = { location: vscode.ProgressLocation.Notification, title, cancellable: true };
-  const done = await vscode.window.withProgress(options, (progress, token) => {
-    let percent = 0;
-    const onLine = (line: string): void => {
+  const words = ["models", "pull", model.name, "--accept-license", "--json"];
+  let percent = 0;
+  let done: Done;
+  try {
+    done = await diffill(context, server, words, `Diffill: downloading ${model.title}`, (line, bar) => {
       const step = readStep(line);
       if (step) {
         const shown = shownStep(step, percent);
         percent = shown.percent;
-        progress.report(shown);
+        bar.report(shown);
       }
-    };
-    const words = ["-m", "model_runtime", "models", "pull", model.name, "--accept-license", "--json"];
-    return run(python, words, { cwd: context.extensionPath, token, onLine });
-  });
-  if (done.cancelled) {
+    });
+  } catch (error) {
+    if (!(error instanceof vscode.CancellationError)) {
+      throw error;
+    }
     const text = `The download of ${model.title} was stopped. Selecting the model again goes on where it stopped.`;
     void vscode.window.showInformationMessage(text);
     return;
