@@ -5,7 +5,10 @@ import type { Server } from "./server";
 
 type Bar = vscode.Progress<{ message?: string; increment?: number }>;
 
-/** Run `diffill ARGS…` under a progress bar that can be cancelled; CancellationError if it was. `onLine` gets every line of output, and the bar. */
+/**
+ * Run `diffill ARGS…` under a progress bar that can be cancelled; CancellationError if it was.
+ * `onLine` gets every line of output, and the bar.
+ */
 export async function diffill(
   context: vscode.ExtensionContext,
   server: Server,
