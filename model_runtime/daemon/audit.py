@@ -52,7 +52,3 @@ class Audit:
         now = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
         line = {"time": now, "event": event, **{name: value for name, value in facts.items() if value is not None}}
         self._lines.handle(logging.makeLogRecord({"msg": json.dumps(line)}))
-
-    def close(self) -> None:
-        """Let go of the file."""
-        self._lines.close()
