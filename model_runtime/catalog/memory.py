@@ -6,7 +6,7 @@ import subprocess
 from shutil import which
 
 SHARE = 0.9  # of a memory that a model may take
-ON_DEVICE, ON_CPU = ("bfloat16", "int8", "nf4"), ("bfloat16", "int8", "nf4")
+PRECISIONS = ("bfloat16", "int8", "nf4")  # that a model may run in, the best first
 
 
 def device_memory() -> int | None:
@@ -26,8 +26,8 @@ def fit(memory: dict[str, int], main: int | None, device: int | None) -> tuple[s
 
     `memory` has bytes by precision, `main` and `device` are those that there are, None if unknown or absent.
     """
-    for room, precisions, where in ((device, ON_DEVICE, "the accelerator"), (main, ON_CPU, "the processor")):
-        for precision in precisions if room else ():
+    for room, where in ((device, "the accelerator"), (main, "the processor")):
+        for precision in PRECISIONS if room else ():
             if room is not None and memory[precision] <= SHARE * room:
                 slow = ", slowly" if where == "the processor" and memory["bfloat16"] > 4e9 else ""
                 return precision, f"fits this machine: {precision} on {where}{slow}"
