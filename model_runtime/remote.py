@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import re
 import ssl
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -60,12 +59,12 @@ def remote_of(address: Any, token: Any, certificates: Any = None) -> Remote:
     return Remote(f"{parts.scheme}://{authority}{parts.path or '/'}", token, path)
 
 
-def remote_of_environment(environment: Mapping[str, str] = os.environ) -> Remote | None:
+def remote_of_environment() -> Remote | None:
     """The server that the environment names; None if it names none, RequestError if it cannot be used."""
-    address = environment.get("DIFFILL_SERVER")
+    address = os.environ.get("DIFFILL_SERVER")
     if not address:
         return None
-    return remote_of(address, environment.get("DIFFILL_TOKEN"), environment.get("DIFFILL_CERTIFICATES") or None)
+    return remote_of(address, os.environ.get("DIFFILL_TOKEN"), os.environ.get("DIFFILL_CERTIFICATES") or None)
 
 
 def trouble_with(error: ssl.SSLError) -> str:
