@@ -32,13 +32,12 @@ from model_runtime.daemon.callers import Caller, Door, address_of, token_of
 from model_runtime.daemon.compat.llama import model_name
 from model_runtime.daemon.compat.routes import Api, not_found, not_so
 from model_runtime.daemon.connection import Connection, Limits
-from model_runtime.daemon.listening import HOST, Listener, listen, make_listener
+from model_runtime.daemon.listening import Listener, make_listener
 from model_runtime.daemon.messages import SUBPROTOCOL, Progress, notification_text
 from model_runtime.daemon.scheduler import Scheduler
 from model_runtime.daemon.tls import Identity
 from model_runtime.protocol import RequestError
 
-__all__ = ["HOST", "Daemon", "Sharing", "listen"]
 LOG = logging.getLogger("diffill.server")
 
 

@@ -10,10 +10,11 @@ from pathlib import Path
 
 from websockets.asyncio.client import connect as open_websocket
 
+from model_runtime.daemon.listening import listen
 from model_runtime.daemon.messages import SUBPROTOCOL
 from model_runtime.daemon.process import WorkerProcess
 from model_runtime.daemon.scheduler import Scheduler
-from model_runtime.daemon.server import Daemon, listen
+from model_runtime.daemon.server import Daemon
 
 TOKEN = "a-token-of-the-tests"
 FAKE_COMMAND = (sys.executable, str(Path(__file__).with_name("fake_worker.py")))

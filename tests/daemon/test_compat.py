@@ -13,8 +13,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from serving import TOKEN, dial, run, serving
 
 from model_runtime.daemon.connection import Limits
+from model_runtime.daemon.listening import listen
 from model_runtime.daemon.scheduler import Scheduler
-from model_runtime.daemon.server import Daemon, listen
+from model_runtime.daemon.server import Daemon
 
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
 HOLD = {"input_prefix": "hold"}

@@ -13,6 +13,7 @@ from serving import TOKEN, dial, run, serving
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 
 from model_runtime.daemon.connection import Limits, Outbox
+from model_runtime.daemon.listening import listen
 from model_runtime.daemon.messages import (
     BUSY,
     CANCELLED,
@@ -25,7 +26,7 @@ from model_runtime.daemon.messages import (
     TOO_LARGE,
 )
 from model_runtime.daemon.scheduler import Scheduler
-from model_runtime.daemon.server import Daemon, listen
+from model_runtime.daemon.server import Daemon
 
 REQUEST = {"text": "x", "holes": [[0, 0]]}
 HOLD = {"request": {"text": "hold", "holes": [[0, 0]], "frames": True}}
