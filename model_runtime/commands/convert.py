@@ -27,7 +27,7 @@ def add_convert(actions: Any) -> None:
         "convert", help="make a checkpoint run on a CPU without torch", epilog=EXAMPLES, description=__doc__
     )
     parser.add_argument("model", metavar="NAME|PATH", help="a model's name, or a folder with safetensors")
-    parser.add_argument("--to", choices=("onnx",), default="onnx", help="(default: onnx)")
+    parser.add_argument("--to", choices=("onnx",), default="onnx", help="what it becomes: ONNX is all there is")
     parser.add_argument(
         "--quantize",
         choices=("int8", "int8-rows", "int4", "none"),

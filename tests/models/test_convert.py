@@ -135,6 +135,8 @@ def test_from_the_command_line_and_filled_without_torch(folders, tmp_path, capsy
     assert told["model"] == "DiffuCoder-7B-Base-int8"
     assert cli.main(["models", "convert", str(folders["DiffuCoder-7B-Base"])]) == 2
     assert "DiffuCoder-7B-Base-int8 exists" in capsys.readouterr().err
+    assert cli.main(["models", "convert", "x", "--to", "gguf"]) == 2
+    assert "argument --to: invalid choice: 'gguf' (choose from" in capsys.readouterr().err
     Path("code.py").write_text("def f(x):\n    return <FILL>\n")
     script = """
 import sys
