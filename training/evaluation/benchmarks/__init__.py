@@ -87,7 +87,7 @@ def read_problems(benchmark: Benchmark, path: Path, languages: Sequence[str] = (
     chosen = [problem for problem in problems if problem.language in languages]
     if not chosen:
         raise RequestError(f"{path} holds no problem in {' or '.join(languages)}")
-    held_out = [problem for problem in chosen if problem.facts.get("split") == "held_out"]
+    held_out = [problem for problem in chosen if problem.split == "held_out"]
     return held_out or chosen
 
 

@@ -60,7 +60,6 @@ def problem(record: Record, where: str, suites: dict[str, Suite]) -> Problem:
         prompt=prompt,
         suites=suites,
         gold=gold,
-        entry_point=entry,
         stops=STOPS,
         header=before_function(prompt, entry),
     )

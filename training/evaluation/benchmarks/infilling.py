@@ -22,7 +22,6 @@ def read(record: Record, where: str) -> Problem:
         suffix=text_field(record, "suffix", where),
         suites={"base": check_suite(record, where)},
         gold=text_field(record, "canonical_solution", where),
-        entry_point=text_field(record, "entry_point", where),
     )
 
 

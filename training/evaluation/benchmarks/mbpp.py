@@ -6,13 +6,10 @@ file (base_input, plus_input, assertion) and EvalPlus's data set on the Hub (cod
 
 from __future__ import annotations
 
-import ast
-import re
 from collections.abc import Callable
 from typing import Any
 
 from model_runtime.protocol import RequestError
-from training.corpus.clean import parse
 from training.evaluation.benchmarks.humaneval import HUB_LIMITS, atol
 from training.evaluation.benchmarks.problem import (
     Inputs,
@@ -64,20 +61,8 @@ def problem(record: Record, where: str, suites: dict[str, Suite]) -> Problem:
         prompt=prompt,
         suites=suites,
         gold=gold,
-        entry_point=str(record.get("entry_point") or tested_function(record)),
         stops=STOPS,
     )
-
-
-def tested_function(record: Record) -> str:
-    """The function that the first assertion calls; "" where it calls none."""
-    tests = record.get("test_list") or [""]
-    tree = parse(str(tests[0]).strip())
-    defined = set(re.findall(r"^def (\w+)", str(record.get("code", "")), re.MULTILINE))
-    calls = (
-        [n.func.id for n in ast.walk(tree) if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)] if tree else []
-    )
-    return next((name for name in calls if name in defined or not defined), "")
 
 
 def assertions(record: Record, where: str) -> Program:

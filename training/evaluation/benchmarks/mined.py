@@ -25,6 +25,7 @@ def read(record: Record, where: str) -> Problem:
         )
     except (TypeError, AttributeError):
         raise RequestError(f"{where}: the field tests is not as diffill train tasks writes it") from None
+    text_field(record, "function", where)  # unused; a record without it is of another kind
     packages: tuple[Path, ...] = installed_packages()
     suite = Program(tests, limits=LIMITS, packages=packages, name=text_field(record, "module", where))
     return Problem(
@@ -34,8 +35,7 @@ def read(record: Record, where: str) -> Problem:
         suffix=text_field(record, "suffix", where),
         suites={"tests": suite},
         gold=text_field(record, "body", where),
-        entry_point=text_field(record, "function", where),
-        facts={"split": text_field(record, "split", where), "package": str(record.get("package", ""))},
+        split=text_field(record, "split", where),
     )
 
 

@@ -67,12 +67,11 @@ class Problem:
     suites: Mapping[str, Suite]
     suffix: str = ""
     gold: str | None = None
-    entry_point: str = ""
     stops: tuple[str, ...] = ()
     language: str = "python"
     header: str = ""  # code that goes before an answer which is a program of its own
     max_lines: int | None = None  # that the benchmark's name promises of a fill
-    facts: Mapping[str, Any] = field(default_factory=dict)
+    split: str = ""  # of a mined task: "held_out" where its package is kept from training
 
 
 def installed_packages() -> tuple[Path, ...]:
