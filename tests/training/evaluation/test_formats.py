@@ -194,6 +194,17 @@ def test_files_that_are_not_benchmarks(content, message, tmp_path):
         read_problems(find_benchmark("humaneval"), path)
 
 
+@pytest.mark.parametrize("name", ["infilling-multi-line", "bigcodebench-instruct", "tasks"])
+def test_every_field_that_a_format_has_must_be_there(name):
+    """One that is not used, too: a record without it is of another kind."""
+    benchmark = find_benchmark(name)
+    whole = dict.fromkeys(benchmark.fields, "x") | ({"tests": []} if name == "tasks" else {})
+    assert benchmark.read(whole, "here").id == "x"
+    for field in benchmark.fields:
+        with pytest.raises(RequestError, match=f"here: the field {field} is missing"):
+            benchmark.read({key: value for key, value in whole.items() if key != field}, "here")
+
+
 def test_the_file_of_another_benchmark_is_named():
     with pytest.raises(RequestError, match=r"this looks like mbpp$"):
         read_problems(find_benchmark("humaneval"), OWN / "mbpp.jsonl")
