@@ -46,8 +46,8 @@ def pick_device(wanted: str | None) -> torch.device:
     return device
 
 
-def free_bytes(device: torch.device) -> int | None:
-    """What programs can still get of the device's memory, in bytes; None where that cannot be told."""
+def free_bytes(device: torch.device) -> int:
+    """What programs can still get of the device's memory, in bytes."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     import psutil  # accelerate brings it
@@ -99,12 +99,12 @@ def choose(folder: Path, loading: Loading, device: torch.device) -> str:
         choices = ["fp32", "bf16"] if device.type == "cpu" else [half(device), "int8", "nf4"]
         if not installed("bitsandbytes"):
             choices = [one for one in choices if one not in ("int8", "nf4")]
-        fitting = [one for one in choices if free is None or needed_bytes(folder, one) <= free]
+        fitting = [one for one in choices if needed_bytes(folder, one) <= free]
         wanted = fitting[0] if fitting else choices[-1]
     if wanted in ("int8", "nf4") and not installed("bitsandbytes"):
         raise ModelError(f"{wanted} needs the package bitsandbytes: pip install 'diffill[torch]'")
     needed = stored_bytes(folder) if stored is not None else needed_bytes(folder, wanted)
-    if free is not None and needed > free and loading.offload is None:
+    if needed > free and loading.offload is None:
         where = "this machine" if device.type == "cpu" else str(device)
         smaller = "" if wanted == "nf4" else ", or take --quantization nf4"
         raise OutOfMemory(
@@ -139,10 +139,9 @@ def load_options(folder: Path, quantization: str, loading: Loading, device: torc
             away.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise ModelError(f"the offload folder {away} cannot be made: {error.strerror}") from error
-        free, spare = free_bytes(device), free_bytes(torch.device("cpu"))
-        most = {"cpu": max(0, (spare or WORKING) - WORKING)}
+        most = {"cpu": max(0, free_bytes(torch.device("cpu")) - WORKING)}
         if device.type == "cuda":
-            most = {device.index or 0: max(0, (free or WORKING) - WORKING), **most}  # type: ignore[dict-item]
+            most = {device.index or 0: max(0, free_bytes(device) - WORKING), **most}  # type: ignore[dict-item]
         options |= {"device_map": "auto", "max_memory": most, "offload_folder": str(away)}
     return options
 
