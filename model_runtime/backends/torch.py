@@ -30,8 +30,8 @@ class TorchBackend:
 
     name = "torch"
 
-    def __init__(self, folder: Path, device: str | None = None, together: int = 1, loading: Loading | None = None):
-        loading = loading or Loading(device=device)
+    def __init__(self, folder: Path, together: int = 1, loading: Loading | None = None):
+        loading = loading or Loading()
         self.facts: ModelFacts = check_weights(folder)
         self.device = pick_device(loading.device)
         self.quantization = choose(folder, loading, self.device)

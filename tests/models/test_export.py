@@ -16,6 +16,7 @@ pytest.importorskip("onnxscript")
 
 from model_runtime.backends import interface  # noqa: E402
 from model_runtime.backends.interface import BANNED, CANDIDATES, HOLE, PADDING, Past, Window  # noqa: E402
+from model_runtime.backends.loading import Loading  # noqa: E402
 from model_runtime.backends.onnx import OnnxBackend  # noqa: E402
 from model_runtime.backends.torch import TorchBackend  # noqa: E402
 from model_runtime.catalog.catalog import EMBEDDED  # noqa: E402
@@ -30,7 +31,7 @@ def backends(tiny_models):
         for attention, tiny in tiny_models.items()
         for kind, make in (
             ("onnx", lambda folder: OnnxBackend(folder, threads=1)),
-            ("torch", lambda folder: TorchBackend(folder, device="cpu")),
+            ("torch", lambda folder: TorchBackend(folder, loading=Loading(device="cpu"))),
         )
     }
 
@@ -194,7 +195,7 @@ def test_spoilt_weights_are_refused_by_the_torch_backend(tiny_models, tmp_path, 
         whole = (folder / "model.safetensors").read_bytes()
         (tmp_path / "model.safetensors").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(ModelError, match=r"is cut short|has no model\.safetensors") as refused:
-        TorchBackend(tmp_path, device="cpu")
+        TorchBackend(tmp_path, loading=Loading(device="cpu"))
     assert "\n" not in str(refused.value)
 
 

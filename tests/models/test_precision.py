@@ -37,7 +37,7 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def exact(folder):
     """The window, and keys and values in float32."""
-    backend = TorchBackend(folder, device="cpu")
+    backend = TorchBackend(folder, loading=Loading(device="cpu"))
     window = random_window(backend.facts, 1, 9, 5, 4, 2, seed=3)
     return window, expected_window(backend.model, window)
 
@@ -95,7 +95,7 @@ def test_a_checkpoint_that_was_saved_in_nf4(folder, exact, tmp_path):
     for name in ("vocab.json", "merges.txt", "tokenizer.json", "tokenizer_config.json", "added_tokens.json"):
         if (folder / name).is_file():
             (saved / name).write_bytes((folder / name).read_bytes())
-    again = TorchBackend(saved, device="cpu")
+    again = TorchBackend(saved, loading=Loading(device="cpu"))
     assert again.quantization == "nf4"
     np.testing.assert_array_equal(keys(again, window), keys(backend, window))
     with pytest.raises(RequestError, match="stored in nf4"):

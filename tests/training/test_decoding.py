@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from model_runtime.backends.interface import Candidates
+from model_runtime.backends.loading import Loading
 from model_runtime.engine.cache import lay_out
 from model_runtime.engine.denoise import Bans
 from model_runtime.engine.engine import Engine
@@ -95,6 +96,9 @@ class Knowing:
 
     def join(self, parts):
         return np.concatenate(parts, axis=3)
+
+    def write(self, past, at, cached, rows):
+        past[:, :, :, at] = cached[:, :, :, rows]
 
 
 def knowing_engine(tokenizer, hole=HOLE, **options) -> tuple[Engine, oracle.OracleHole]:
@@ -379,7 +383,7 @@ def test_bits_are_those_of_the_plain_model(tokenizer, tokenizer_path, tmp_path):
     config = DreamConfig(**special, **shape, **heads, attention="context_blind", initializer_range=0.25)
     model = DreamModel(config).eval().requires_grad_(False)
     model.save_pretrained(tmp_path)
-    engine = Engine(TorchBackend(tmp_path, device="cpu"), tokenizer)
+    engine = Engine(TorchBackend(tmp_path, loading=Loading(device="cpu")), tokenizer)
 
     known = oracle.oracle_hole(engine, HOLE)
     tokens = torch.tensor(tokenizer.encode(TEXT))
