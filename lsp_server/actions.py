@@ -63,11 +63,16 @@ class Task:
 
 
 def code_actions(
-    document: Document, range_: types.Range, context: types.CodeActionContext, capabilities: types.ClientCapabilities
+    document: Document,
+    range_: types.Range,
+    context: types.CodeActionContext,
+    capabilities: types.ClientCapabilities,
+    instruct: str | None = None,
 ) -> list[types.CodeAction | types.Command]:
     """What can be done at a cursor or with a selection; nothing is asked of the model yet.
 
     Unasked, as an editor does at every move of the cursor, only holes and a selection are worth a light bulb.
+    `instruct` is the client's command that asks for an instruction, where the model follows them.
     """
     asked = context.trigger_kind != types.CodeActionTriggerKind.Automatic
     start, end = document.span_of(range_)
@@ -85,12 +90,18 @@ def code_actions(
             offer(f"Fill {count(within)} in the selection", "fillHoles.selection", FILL_HOLES, range_)
         for name, strength in STRENGTHS.items():
             offer(f"Regenerate selection ({name})", f"regenerateSelection.{name}", SELECTION, range_, strength)
+        if instruct:
+            offer("Rewrite selection by instruction…", "instruct", SELECTION, range_)
+    elif asked and instruct and language and (function := enclosing_function(text, language, start)):
+        offer(f"Rewrite function {function.name.rpartition('.')[2]} by instruction…", "instruct", FUNCTION, range_)
+    elif asked and instruct and enclosing_block(text, language, start):
+        offer("Rewrite block by instruction…", "instruct", BLOCK, range_)
     if asked and language and (function := enclosing_function(text, language, start)):
         offer(f"Regenerate function {function.name.rpartition('.')[2]}", "regenerateFunction", FUNCTION, range_)
     if asked and enclosing_block(text, language, start):
         offer("Regenerate block", "regenerateBlock", BLOCK, range_)
     return [
-        make_action(title, f"{KIND}.{kind}", task, capabilities)
+        make_action(title, f"{KIND}.{kind}", task, capabilities, instruct if kind == "instruct" else None)
         for title, kind, task in found
         if is_wanted(f"{KIND}.{kind}", context.only)
     ]
@@ -108,17 +119,21 @@ def is_wanted(kind: str, only: Sequence[types.CodeActionKind | str] | None) -> b
 
 
 def make_action(
-    title: str, kind: str, task: Task, capabilities: types.ClientCapabilities
+    title: str, kind: str, task: Task, capabilities: types.ClientCapabilities, instruct: str | None = None
 ) -> types.CodeAction | types.Command:
-    """The action in the form that the client reads: to be resolved, with a command, or a command alone."""
+    """The action in the form that the client reads: to be resolved, with a command, or a command alone.
+
+    With `instruct` it is the client's own command that is run; it asks what to do, and then for the task.
+    """
     known = capabilities.text_document and capabilities.text_document.code_action
-    command = types.Command(title, task.command, arguments=[task.as_json()])
+    argument = task.as_json() if instruct is None else {"command": task.command, **task.as_json()}
+    command = types.Command(title, instruct or task.command, arguments=[argument])
     if not known or not known.code_action_literal_support:
         return command
     action = types.CodeAction(title, kind)
     if known.tag_support and types.CodeActionTag.LlmGenerated in known.tag_support.value_set:
         action.tags = [types.CodeActionTag.LlmGenerated]
-    if known.data_support and known.resolve_support and "edit" in known.resolve_support.properties:
+    if instruct is None and known.data_support and known.resolve_support and "edit" in known.resolve_support.properties:
         action.data = {"command": task.command, **task.as_json()}
     else:
         action.command = command
@@ -132,6 +147,8 @@ async def resolve(
     run: Run,
 ) -> types.CodeAction:
     """The action with its edit. RequestError where the file has changed, Silence where nothing is worth an edit."""
+    if action.data is None and action.command is not None:
+        return action  # it asks for an instruction first
     data = action.data if isinstance(action.data, dict) else {}
     task = read_task(data.get("command"), [data])
     document = documents(task.uri)
@@ -231,7 +248,10 @@ def take(
     for holes in (result.holes, *result.alternatives):
         if kept := passing(request, holes, reasons):
             return kept
-    raise Silence("filtered", ", ".join(dict.fromkeys(reasons))) if reasons else Silence("empty")
+    if reasons:
+        raise Silence("filtered", ", ".join(dict.fromkeys(reasons)))
+    instructed = isinstance(request, RewriteRequest) and request.instruction is not None
+    raise Silence("empty", "its answer holds no code, or the code as it was" if instructed else "")
 
 
 def make_request(task: Task, document: Document) -> FillRequest | RewriteRequest:
@@ -257,7 +277,8 @@ def make_request(task: Task, document: Document) -> FillRequest | RewriteRequest
         function = enclosing_function(text, language, start) if language else None
         if function is None:
             raise RequestError("the cursor stands in no function")
-        part = function.body
+        # an instruction may be about signature and docstring as well
+        part = function.body if task.instruction is None else (function.start, function.end)
         if not text[slice(*part)].strip():
             return FillRequest(
                 text=text,

@@ -25,7 +25,8 @@ async def offered(
 
     document = session.document(params.text_document.uri)
     await session.check(document)
-    return code_actions(document, params.range, params.context, capabilities)
+    instruct = session.instruct_command if session.status.instructions else None
+    return code_actions(document, params.range, params.context, capabilities, instruct)
 
 
 async def resolved(
@@ -98,6 +99,8 @@ class Task:
         assert self.uri is not None  # a task names its document first
         session, document = self.session, self.session.document(self.uri)
         await session.check(document)
+        if isinstance(request, RewriteRequest) and request.instruction is not None:
+            await session.check_instructions()
         asked = document.with_text(request.text)
         if isinstance(request, FillRequest):
             result = await session.runtime.fill(request, on_frame)

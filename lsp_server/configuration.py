@@ -9,6 +9,7 @@ from lsprotocol import types
 from pygls.lsp.server import LanguageServer
 
 SECTION = "diffill"
+OWN_OPTIONS = ("trusted", "server", "instructionCommand")  # no settings
 
 
 def from_options(options: Any) -> tuple[Any, bool]:
@@ -19,9 +20,15 @@ def from_options(options: Any) -> tuple[Any, bool]:
     given = to_plain(options)
     if not isinstance(given, dict):
         return given, True
-    return given.get("settings", {k: v for k, v in given.items() if k not in ("trusted", "server")}), given.get(
-        "trusted"
-    ) is not False
+    settings = given.get("settings", {name: one for name, one in given.items() if name not in OWN_OPTIONS})
+    return settings, given.get("trusted") is not False
+
+
+def instruction_command(options: Any) -> str | None:
+    """The client's own command that asks its user what to do, from `initializationOptions.instructionCommand`."""
+    given = to_plain(options)
+    named = given.get("instructionCommand") if isinstance(given, dict) else None
+    return named if isinstance(named, str) and named else None
 
 
 def from_notification(params: types.DidChangeConfigurationParams) -> Any:

@@ -37,7 +37,7 @@ async def connect(session: Session, params: Any) -> dict[str, Any]:
     server = None if given["address"] is None else server_of(given)
     await session.runtime.use(server)
     session.status.silence = None  # it was about the other one
-    session.status.change(server=session.runtime.address, model=None)
+    session.status.change(server=session.runtime.address, model=None, instructions=None)
     return {"server": session.runtime.address}
 
 

@@ -62,10 +62,22 @@ async def rewrite_range(session: Session, params: Any, tell: Tell) -> dict[str, 
     if "seed" in params:
         options["seed"] = read_option("seed", params["seed"])
     instruction = read_instruction(params)
+    if instruction is not None:
+        await session.check_instructions()
     request = RewriteRequest(
         **options, text=document.text, range=span, strength=float(strength), instruction=instruction
     )
     return await run(session, document, request, params.get("partialResultToken"), tell)
+
+
+async def instructions(session: Session, params: Any) -> dict[str, Any]:
+    """diffill/instructions: {textDocument: {uri}} → whether the model follows them, null if that is not known.
+
+    Silence where it does not, or may not see the file: who asks has not yet asked the user what to do.
+    """
+    await open_document(session, params)
+    await session.check_instructions()
+    return {"instructions": session.status.instructions}
 
 
 def checksum(session: Session, params: Any) -> dict[str, Any]:

@@ -65,10 +65,11 @@ class Runtime:
         client = await self._connected()
         return await self._watch(client.rewrite(request, on_frame, session, self._model))
 
-    async def warm(self) -> None:
-        """Have the model process running and the model loaded."""
+    async def warm(self) -> bool | None:
+        """Have the model process running and the model loaded; returns whether it follows instructions, if it says."""
         client = await self._connected()
-        await self._watch(client.load(self._model))
+        answer = await self._watch(client.load(self._model), working=False)
+        return answer.get("instructions")
 
     async def use(self, server: Remote | None) -> None:
         """Ask a server, or this machine's daemon, from now on; DiffillError, and all stays, if it does not answer.

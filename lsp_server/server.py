@@ -85,6 +85,7 @@ def initialize(ls: Server, params: types.InitializeParams) -> None:
     """Take what the client starts us with; nothing is sent before it has our answer."""
     given, ls.session.trusted = configuration.from_options(params.initialization_options)
     ls.session.start_options = given
+    ls.session.instruct_command = configuration.instruction_command(params.initialization_options)
     ls.session.runtime.server, ls.problem = elsewhere.at_start(params.initialization_options)
     ls.session.status.server = ls.session.runtime.address
     ls.protocol.client = params.client_info.name.lower() if params.client_info else ""
@@ -124,12 +125,8 @@ async def folders_changed(ls: Server, params: types.DidChangeWorkspaceFoldersPar
 @server.feature(types.TEXT_DOCUMENT_DID_OPEN)
 async def opened(ls: Server, params: types.DidOpenTextDocumentParams) -> None:
     """Have the model loaded by the time that something is typed, where suggestions come by themselves."""
-    session = ls.session
     ls.suggestions.forget(params.text_document.uri)
-    with contextlib.suppress(Silence, NotOpen):
-        await session.check(session.document(params.text_document.uri))
-        if session.settings_for(params.text_document.uri).automatic:
-            await session.runtime.warm()
+    await load_for(ls.session, params.text_document.uri)
 
 
 @server.feature(types.TEXT_DOCUMENT_DID_SAVE)
@@ -223,10 +220,18 @@ async def propose(ls: Server, params: Any) -> dict[str, Any]:
     return await answered(ls, chosen.proposed(ls.session, params, ls.tell_progress), uri)
 
 
+@server.feature("diffill/instructions")
+async def instructions(ls: Server, params: Any) -> dict[str, Any]:
+    """Say whether an instruction can be given about a file, before the user is asked for one."""
+    return await answered(ls, requests.instructions(ls.session, params))
+
+
 @server.feature("diffill/connect")
 async def connect(ls: Server, params: Any) -> dict[str, Any]:
     """Ask a server elsewhere instead of this machine's daemon, or the other way round."""
-    return await answered(ls, elsewhere.connect(ls.session, params))
+    answer = await answered(ls, elsewhere.connect(ls.session, params))
+    ls.start(load_for(ls.session, *ls.session.documents))
+    return answer
 
 
 @server.feature("diffill/pauseFiles")
@@ -279,10 +284,22 @@ async def answered(ls: Server, work: Awaitable[T], uri: Any = None) -> T:
         raise JsonRpcException(str(error), REQUEST_FAILED) from None
 
 
+async def load_for(session: Session, *uris: str) -> None:
+    """Have the model loaded if it may see one of these files and suggestions come by themselves there."""
+    for uri in uris:
+        with contextlib.suppress(Silence, NotOpen):
+            await session.check(session.document(uri))
+            if session.settings_for(uri).automatic:
+                await session.learn()
+                return
+
+
 def take_settings(ls: Server, given: Any) -> None:
     """Let settings hold, and say what is wrong with them."""
-    read = read_settings(given)
+    read, before = read_settings(given), ls.session.runtime.model
     ls.session.take_settings(read.settings, read.problems)
+    if read.settings.model != before:
+        ls.start(load_for(ls.session, *ls.session.documents))
 
 
 async def refresh_settings(ls: Server) -> None:

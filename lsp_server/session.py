@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from lsp_server.documents import Document
@@ -40,6 +41,7 @@ class Session:
     offered: dict[str, tuple[Document, FillResult]] = field(default_factory=dict)  # the last suggestions, by name
     told: set[str] = field(default_factory=set)  # messages that were shown: each once
     last: dict[str, Any] | None = None  # the answer to diffill/lastFill
+    instruct_command: str | None = None  # the client's own, which asks its user what to do with a part of a file
     ready: asyncio.Event = field(default_factory=asyncio.Event)  # the client's settings are known
 
     async def check(self, document: Document) -> None:
@@ -48,6 +50,21 @@ class Session:
         if document.uri in self.paused:
             raise Silence("paused", "in this file")
         await check_document(document, self.settings_for(document.uri), self.trusted, self.git)
+
+    async def learn(self) -> None:
+        """Have the model loaded, and tell the client whether it follows instructions."""
+        runtime = self.runtime
+        asked = runtime.model, runtime.server
+        instructions = await runtime.warm()
+        if asked == (runtime.model, runtime.server):
+            self.status.change(instructions=instructions)
+
+    async def check_instructions(self) -> None:
+        """Raise Silence if the model is known to follow no instructions; one that is not refuses by itself."""
+        if self.status.instructions is None:
+            await self.learn()
+        if self.status.instructions is False:
+            raise Silence("no_instructions", who_follows(self.runtime))
 
     def settings_for(self, uri: str) -> Settings:
         """What holds for a file: the settings of the innermost workspace folder that it lies in, or the window's."""
@@ -75,7 +92,9 @@ class Session:
     def take_settings(self, settings: Settings, problems: list[str]) -> None:
         """Let settings hold from now on, and show what is wrong with others."""
         self.settings = settings
-        self.runtime.model = settings.model
+        if settings.model != self.runtime.model:
+            self.runtime.model = settings.model
+            self.status.instructions = None
         self.git.forget()
         for problem in problems:
             self.tell_once(problem)
@@ -97,6 +116,16 @@ class Session:
         """A suggestion is in the file now: it is what was filled last, whatever was only offered since."""
         if isinstance(name, str) and name in self.offered:
             self.remember(*self.offered[name])
+
+
+def who_follows(runtime: Runtime) -> str:
+    """Which models follow instructions, as part of a sentence that says that the one in use does not."""
+    if runtime.server is not None:
+        return f"the one of {runtime.server.address} only fills holes"
+    from model_runtime.catalog.entries import ENTRIES
+
+    *names, last = [entry.name for entry in ENTRIES if entry.instructed]
+    return f"{Path(runtime.model).name} only fills holes; {', '.join(names)} and {last} follow them"
 
 
 def last_fill(document: Document, result: FillResult) -> dict[str, Any]:

@@ -13,6 +13,7 @@ REASONS = {
     "too_large": "this file is larger than the limit in the settings",
     "loading": "the model is being loaded",
     "no_model": "there is no model to ask",
+    "no_instructions": "the model follows no instructions",
     "runtime_down": "the model process does not answer",
     "busy": "the model has too much to do",
     "deadline": "the model did not finish in the time it was given",

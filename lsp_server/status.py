@@ -26,6 +26,7 @@ class Status:
     tell: Callable[[dict[str, Any]], None]
     state: Literal["idle", "loading", "working", "paused", "down"] = "idle"
     model: str | None = None
+    instructions: bool | None = None  # whether the model follows them; not known before it was loaded
     server: str | None = None  # the address that is asked instead of this machine's daemon
     latency_ms: float | None = None  # of the last answer, request to reply, debounce not counted
     silence: Silence | None = None  # why the last request was answered with nothing
@@ -47,6 +48,7 @@ class Status:
         return {
             "state": self.state,
             "model": self.model,
+            "instructions": self.instructions,
             "server": self.server,
             "lastLatencyMs": self.latency_ms,
             "lastSilence": silence,

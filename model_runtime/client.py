@@ -136,7 +136,7 @@ class Client:
         return await self._ask("status", NoParams())
 
     async def load(self, model: str | None = None) -> dict[str, Any]:
-        """Load a model now instead of at the first request; return once it is ready."""
+        """Load a model now instead of at the first request; returns `ms` and `instructions` once it is ready."""
         return await self._ask("load", LoadParams(model))
 
     async def unload(self) -> dict[str, Any]:

@@ -7,7 +7,10 @@ listed here: the hub tells those of the pinned revision, and they are checked an
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+
+from model_runtime.models.families import family_named
 
 APACHE = "Apache-2.0"
 MIT = "MIT"
@@ -45,6 +48,12 @@ class Entry:
     def licence_url(self) -> str:
         """Where the licence can be read."""
         return LICENCES[self.licence][1] or f"https://huggingface.co/{self.repository}"
+
+    @property
+    def instructed(self) -> bool:
+        """Whether it follows instructions; a folder's name says so where it is one of a family that may or may not."""
+        pattern = family_named(self.family).instruct
+        return re.search(pattern, self.name) is not None
 
     def memory(self) -> dict[str, int]:
         """Bytes of memory that the model needs, by precision."""

@@ -157,6 +157,10 @@ class Caller:
         self._admit(model)
         return self.door.scheduler.load(None if self.account else model)
 
+    def follows(self, model: str | None = None) -> bool | None:
+        """Whether the model that `load` loaded follows instructions, where that is known."""
+        return self.door.scheduler.follows(None if self.account else model)
+
     def owns(self, what: str) -> None:
         """RpcError unless they may do what concerns everybody."""
         if self.account is not None:

@@ -189,11 +189,15 @@ class Connection:
             self._jobs[number] = job
             job.answer.add_done_callback(lambda answer: self._answer(number, answer))
         elif isinstance(params, LoadParams):
-            loading = self.caller.load(params.model)
-            loading.add_done_callback(lambda answer: self._answer(number, answer, lambda ms: {"ms": ms}))
+            loading, model = self.caller.load(params.model), params.model
+            loading.add_done_callback(lambda answer: self._answer(number, answer, lambda ms: self._loaded(model, ms)))
         else:
             self.caller.owns(call.method)
             self._do(number, self._scheduler.unload() if call.method == "unload" else self._stop())
+
+    def _loaded(self, model: str | None, ms: float) -> dict[str, Any]:
+        """The answer to `load`."""
+        return {"ms": ms, "instructions": self.caller.follows(model)}
 
     def _do(self, number: Id, work: Awaitable[None]) -> None:
         """Wait for something that takes a while, and answer with an empty object."""

@@ -45,6 +45,7 @@ class Host:
         self._numbers = itertools.count(-1, -1)  # those of the scheduler's jobs go up
         self._crashes: deque[float] = deque()
         self.loaded: str | None = None
+        self.instructed: dict[str, bool] = {}  # of models loaded so far, where their worker said so
 
     @property
     def busy(self) -> bool:
@@ -152,6 +153,8 @@ class Host:
             return
         LOG.info("model loaded in %.0f ms", message["loaded"])
         self.loaded = model
+        if "instructions" in message:
+            self.instructed[model] = message["instructions"]
         self._tell(Progress(model, "ready", message["loaded"]))
         self._owner.on_loaded(model, message["loaded"])
 

@@ -110,6 +110,10 @@ class Scheduler:
             self._advance()
         return future
 
+    def follows(self, model: str | None = None) -> bool | None:
+        """Whether a model that was loaded follows instructions; None where its worker, on a cluster, does not say."""
+        return self._host.instructed.get(model or self.model)
+
     async def unload(self) -> None:
         """End the worker, and with it give the model's memory back; RpcError if it is at work."""
         if self._running or len(self._turns) or self._host.busy:

@@ -40,6 +40,9 @@ OUT_OF_MEMORY = 77  # exit code
 class Model(Protocol):
     """What a worker runs: an Engine, or what a test puts in its place."""
 
+    @property
+    def instructed(self) -> bool: ...
+
     def stream(
         self, request: FillRequest | RewriteRequest, cancel: threading.Event, draft: str
     ) -> Iterator[Frame | FillResult]: ...
@@ -99,7 +102,8 @@ def try_to_load(load: Loader, job: dict[str, Any], say: Say) -> Model | None:
     try:
         start = time.perf_counter()
         model = load(job["model"])
-        say({"job": job["job"], "loaded": round((time.perf_counter() - start) * 1000, 1)})
+        ms = round((time.perf_counter() - start) * 1000, 1)
+        say({"job": job["job"], "loaded": ms, "instructions": model.instructed})
         return model
     except Exception as error:
         fail(error, job["job"], say)

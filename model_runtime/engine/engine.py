@@ -99,6 +99,11 @@ class Engine:
         expert = Expert.load(counts) if counts.is_file() else None
         return cls(loaded, tokenizer, (time.perf_counter() - start) * 1000, expert, keep_bytes)
 
+    @property
+    def instructed(self) -> bool:
+        """Whether the model follows instructions."""
+        return self.facts.chat is not None
+
     def fill(self, request: FillRequest | RewriteRequest, cancel: Cancel | None = None, draft: str = "") -> FillResult:
         """Fill every hole of the request, all in one canvas; RequestError if the request cannot be served."""
         for message in self.stream(request, cancel, draft):

@@ -29,6 +29,8 @@ def result_for(request, text: str, end: str = "complete", steps: int = 2) -> Fil
 class FakeModel:
     """Streams without a model."""
 
+    instructed = True
+
     def stream(self, request, cancel: threading.Event, draft: str) -> Iterator[Frame | FillResult]:
         text = request.text
         if draft:

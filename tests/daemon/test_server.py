@@ -126,7 +126,9 @@ def test_bad_messages_are_answered_and_the_connection_is_kept():
             assert (await ask(client, 1, "fill", {"request": {}}))["error"]["code"] == INVALID_PARAMS
             assert (await ask(client, 2, "fill", {"request": REQUEST}))["result"]["holes"][0]["text"] == "ok"
             assert (await ask(client, 3, "load", {"model": "nonesuch"}))["error"]["code"] == MODEL_ERROR
-            assert (await ask(client, 4, "load"))["result"]["ms"] >= 0
+            loaded = (await ask(client, 4, "load"))["result"]
+            assert loaded.pop("ms") >= 0
+            assert loaded == {"instructions": True}
             assert (await ask(client, 5, "unload"))["result"] == {}
 
     run(scene())
