@@ -35,6 +35,7 @@ from model_runtime.engine.denoise import Outcome, Settings, denoise
 from model_runtime.engine.engine import Engine
 from model_runtime.models.convert import convert
 from model_runtime.protocol import FillRequest
+from training.evaluation.arness import global_arness
 
 FOLDER = REPOSITORY / "build/bench"
 ONNX, TORCH = ("none", "int8", "int8-rows", "int4"), ("fp32", "bf16", "int8", "nf4")
@@ -94,13 +95,9 @@ def decode(engine: Engine, text: str, at: int) -> list[tuple[int, int]]:
     return [(n, cells[n].token or 0) for n in order]
 
 
-def global_ar_ness(order: list[int]) -> float:
-    """The share of steps that reveal the first masked place."""
-    left, hits = sorted(order), 0
-    for place in order:
-        hits += place == left[0]
-        left.remove(place)
-    return hits / len(order)
+def straightness(orders: list[list[tuple[int, int]]]) -> float:
+    """The mean global AR-ness of what `decode` returned."""
+    return statistics.mean(global_arness([n for n, _ in order]) or 0.0 for order in orders)
 
 
 def measure(model: str, backend: str, precision: str, threads: int, cases: int) -> dict[str, Any]:
@@ -147,7 +144,7 @@ def compare(rows: list[dict[str, Any]]) -> None:
             continue
         true, orders = np.array(exact["log_probs"]), exact["orders"]
         spread = np.sqrt(np.mean((true - true.mean(axis=1, keepdims=True)) ** 2))
-        straight = statistics.mean(global_ar_ness([n for n, _ in order]) for order in orders)
+        straight = straightness(orders)
         for row in these:
             row["error"] = round(float(np.sqrt(np.mean((np.array(row["log_probs"]) - true) ** 2)) / spread), 5)
             firsts = []
@@ -155,7 +152,7 @@ def compare(rows: list[dict[str, Any]]) -> None:
                 pairs = enumerate(zip(one, other, strict=True), start=1)
                 firsts.append(next((n for n, (a, b) in pairs if list(a) != list(b)), None))
             row["first_difference"] = firsts
-            own = statistics.mean(global_ar_ness([n for n, _ in order]) for order in row["orders"])
+            own = straightness(row["orders"])
             row["ar_ness"], row["ar_ness_drift"] = round(own, 3), round(own - straight, 3)
     for row in rows:
         del row["log_probs"], row["orders"]
