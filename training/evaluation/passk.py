@@ -38,10 +38,13 @@ class Share:
     high: float
 
 
-def bootstrap(values: Sequence[float], seed: int = 0) -> Share:
-    """The mean of a value a problem, with its interval; problems are drawn again, not samples."""
+def bootstrap(values: Sequence[float], seed: int = 0, resamples: int = RESAMPLES) -> Share:
+    """The mean of a value a problem, with its interval; problems are drawn again, not samples.
+
+    `resamples` is a multiple of ten.
+    """
     values_N = np.asarray(values, dtype=float)
-    means_R = resampled_means(values_N, seed)
+    means_R = resampled_means(values_N, seed, resamples)
     low, high = np.percentile(means_R, (2.5, 97.5))
     return Share(float(values_N.mean()), float(low), float(high))
 
@@ -77,7 +80,7 @@ def paired_bootstrap(a: Sequence[float], b: Sequence[float], seed: int = 0) -> D
     )
 
 
-def resampled_means(values_N: np.ndarray, seed: int) -> np.ndarray:
-    """The means of RESAMPLES resamples; a tenth of them at a time, for benchmarks have thousands of problems."""
-    rng, shape = np.random.default_rng(seed), (RESAMPLES // 10, len(values_N))
+def resampled_means(values_N: np.ndarray, seed: int, resamples: int = RESAMPLES) -> np.ndarray:
+    """The means of so many resamples; a tenth of them at a time, for benchmarks have thousands of problems."""
+    rng, shape = np.random.default_rng(seed), (resamples // 10, len(values_N))
     return np.concatenate([values_N[rng.integers(0, len(values_N), shape)].mean(axis=1) for _ in range(10)])

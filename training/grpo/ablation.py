@@ -18,10 +18,11 @@ import torch
 
 from model_runtime.commands.machine import processor
 from training.corpus.small_tasks import main as make_small_tasks
+from training.evaluation.passk import bootstrap
 from training.grpo.command import read_grpo
 from training.grpo.curves import draw_rewards
 from training.grpo.grading import Known
-from training.grpo.measure import interval, read_samples
+from training.grpo.measure import RESAMPLES, read_samples
 from training.grpo.problems import lay_out_tasks, load_tasks
 from training.grpo.rollouts import stack_left
 from training.grpo.variance import variance_ratio
@@ -71,11 +72,12 @@ def results(folders: Sequence[Path], seed: int = 0) -> dict[str, Any]:
         for record in (record for some in samples for record in some):
             by_task.setdefault(record["id"], []).append(record["pass"])
         means = [statistics.mean(values) for values in by_task.values()]
+        share = bootstrap(means, seed, RESAMPLES)
         keys = ("form", "arness_local", "arness_global", "length")
         found[name] = {key: round(statistics.mean(s[key] for s in scores), 3) for key in keys}
         found[name] |= {
             "pass": round(statistics.mean(means), 3),
-            "interval": [round(value, 3) for value in interval(means, seed)],
+            "interval": [round(share.low, 3), round(share.high, 3)],
             "by_seed": [round(s["pass"], 3) for s in scores],
         }
     return found

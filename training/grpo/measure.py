@@ -12,6 +12,7 @@ import numpy as np
 from accelerate.utils import gather_object
 
 from training.corpus.store import replacing
+from training.evaluation.passk import bootstrap
 from training.grpo.grading import Grader
 from training.grpo.problems import Problem
 from training.grpo.recipe import Measure
@@ -20,7 +21,7 @@ from training.jsonl import read_jsonl
 from training.mixture import hash_seed
 from training.run import Run
 
-RESAMPLES = 2000
+RESAMPLES = 2000  # fewer than at the end of an evaluation: training waits
 NAMES = ("pass", "tests", "form", "length", "arness_local", "arness_global")
 
 
@@ -83,16 +84,9 @@ def summary(records: Sequence[dict[str, Any]], seed: int) -> dict[str, float]:
         if means:
             found[name] = float(np.mean(means))
         if name == "pass":
-            found["pass_low"], found["pass_high"] = interval(means, seed)
+            share = bootstrap(means, seed, RESAMPLES)
+            found["pass_low"], found["pass_high"] = share.low, share.high
     return found
-
-
-def interval(values: Sequence[float], seed: int) -> tuple[float, float]:
-    """The 95 % interval of a mean, by the bootstrap."""
-    rng = np.random.default_rng(seed)
-    means = np.asarray(values)[rng.integers(0, len(values), (RESAMPLES, len(values)))].mean(1)
-    low, high = np.percentile(means, [2.5, 97.5])
-    return float(low), float(high)
 
 
 def read_samples(path: Path) -> list[dict[str, Any]]:
