@@ -11,6 +11,7 @@ settles a hole of FIXED masks in STEPS steps between about 60 tokens of context:
 from __future__ import annotations
 
 import argparse
+import functools
 import importlib.util
 import json
 import os
@@ -109,8 +110,7 @@ def closed_loop(engine: Engine, people: list[list[FillRequest]], at_once: int) -
 
     while waiting or len(courses):
         while waiting and len(courses) < at_once:
-            entry = waiting.popleft()
-            courses.start(lambda entry=entry: work(*entry))
+            courses.start(functools.partial(work, *waiting.popleft()))
         courses.advance()
     shared = courses.windows / courses.rounds if courses.rounds else 1.0
     return Level(seconds, time.perf_counter() - begun, time.process_time() - worked, shared)

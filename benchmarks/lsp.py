@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from concurrent.futures import wait
+from concurrent.futures import Future, wait
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -70,7 +70,8 @@ def lines_to_type(text: str, count: int) -> list[int]:
 def type_file(editor: Editor, uri: str, text: str, count: int, rng: random.Random, tally: Tally) -> None:
     """Take lines out of a file one after the other, and type each back."""
     editor.open(uri, text)
-    version, lines, waiting = 1, text.splitlines(), []
+    version, lines = 1, text.splitlines()
+    waiting: list[tuple[int, Future[Any]]] = []
     for row in lines_to_type(text, count):
         line = lines[row]
         indent = len(line) - len(line.lstrip())
@@ -88,7 +89,7 @@ def type_file(editor: Editor, uri: str, text: str, count: int, rng: random.Rando
     wait([answer for _, answer in waiting], PATIENCE)
 
 
-def ask(editor: Editor, uri: str, row: int, column: int, tally: Tally) -> tuple[int, Any]:
+def ask(editor: Editor, uri: str, row: int, column: int, tally: Tally) -> tuple[int, Future[Any]]:
     """Ask for a suggestion; what comes of it goes to the tally when it comes."""
     started = time.perf_counter()
     number, answer = editor.complete(uri, row, column, invoked=False)

@@ -167,7 +167,8 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=FOLDER / "precisions.json")
     arguments = parser.parse_args()
     if arguments.one:
-        print(json.dumps(measure(*arguments.one.split(","), arguments.threads, arguments.cases)))
+        model, backend, precision = arguments.one.split(",")
+        print(json.dumps(measure(model, backend, precision, arguments.threads, arguments.cases)))
         return 0
     rows, notes = [], []
     for model in arguments.models.split(","):

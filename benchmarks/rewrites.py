@@ -30,7 +30,9 @@ def bodies(source: str, most: int) -> list[Span]:
         starts.append(starts[-1] + len(line))
     spans = []
     for function in ast.walk(ast.parse(source)):
-        if not isinstance(function, ast.FunctionDef) or not 1 <= function.end_lineno - function.lineno < 14:
+        if not isinstance(function, ast.FunctionDef) or function.end_lineno is None:
+            continue
+        if not 1 <= function.end_lineno - function.lineno < 14:
             continue
         statements = function.body[1:] if ast.get_docstring(function) else function.body
         if statements:
