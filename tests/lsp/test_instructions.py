@@ -1,4 +1,4 @@
-"""Instructions through the real server: who is offered to give one, what a model that follows none says, and the edit."""
+"""Instructions through the real server: who is offered to give one, who follows none, and what becomes of it."""
 
 from __future__ import annotations
 
