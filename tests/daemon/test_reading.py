@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import pytest
 from hypothesis import given
@@ -61,12 +62,18 @@ def test_what_would_take_long_to_read_is_not_read(text, monkeypatch):
         read_json(text)
 
 
+def test_numbers_as_long_as_floats_get_are_read():
+    for number in (10**400 - 1, -(10**399) + 1, int(sys.float_info.max), 2**64):
+        assert read_json(f'{{"seed": {number}}}') == {"seed": number}
+    assert read_json("1" * 399 + ".5e-90") == float("1" * 399 + ".5e-90")
+
+
 def test_a_large_text_is_one_value():
     code = 'def f(x, y):\n    return [x, {"y": "\\\\"}]\n' * 50_000
     assert read_json(json.dumps({"input_prefix": code})) == {"input_prefix": code}
 
 
-@pytest.mark.parametrize("text", ["NaN", "[Infinity]", '"', "{", "[" * 5000, "1" * 5000])
+@pytest.mark.parametrize("text", ["NaN", "[Infinity]", '"', "{", "[" * 5000, "[" + "1" * 401 + "]"])
 def test_what_is_no_json_is_said(text):
     with pytest.raises((ValueError, RecursionError)):
         read_json(text)
