@@ -5,6 +5,7 @@ import { copyReport } from "./doctor";
 import { askWhereTyped } from "./early";
 import { Holes, registerHoles } from "./holes";
 import { COMMAND } from "./ids";
+import { complain, INSTRUCTED, registerInstruct } from "./instruct";
 import { makeLog } from "./log";
 import { showMenu } from "./menu";
 import { makeMiddleware, RUN_TASK } from "./middleware";
@@ -36,7 +37,7 @@ export function activate(context: vscode.ExtensionContext): void {
         await run(...args);
       } catch (error) {
         if (!(error instanceof vscode.CancellationError)) {
-          void vscode.window.showWarningMessage(`Diffill: ${messageOf(error)}`);
+          void complain(error, running);
         }
       }
     };
@@ -47,6 +48,7 @@ export function activate(context: vscode.ExtensionContext): void {
   showStatus(context, running, paused);
   registerPause(register, paused);
   registerRegenerate(register, running, preview);
+  registerInstruct(context, register, running, preview);
   registerHoles(register, holes);
   register(RUN_TASK.slice(COMMAND.length), async (task) => {
     const document = vscode.window.activeTextEditor?.document;
@@ -56,11 +58,11 @@ export function activate(context: vscode.ExtensionContext): void {
       await runTask(preview, task);
     }
   });
+  register("selectModel", (which) => selectModel(context, running, which === INSTRUCTED));
   const simple: Record<string, () => Promise<void> | void> = {
     toggleConfidence: () => {
       confidence.toggle();
     },
-    selectModel: () => selectModel(context, running),
     connect: () => connectToServer(context, running),
     disconnect: () => useThisMachine(context, running),
     doctor: () => copyReport(context, running),

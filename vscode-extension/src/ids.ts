@@ -5,4 +5,6 @@ export const PREVIEW_SCHEME = "diffill-preview";
 export const RUNNING = "diffill.running";
 export const PREVIEW_VISIBLE = "diffill.previewVisible";
 export const PREVIEW_READY = "diffill.previewReady";
+export const PREVIEW_INSTRUCTED = "diffill.previewInstructed";
+export const MAY_INSTRUCT = "diffill.mayInstruct"; // the model follows instructions, or it is not known yet
 export const HOLES_VISIBLE = "diffill.holesVisible";

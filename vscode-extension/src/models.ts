@@ -12,19 +12,22 @@ interface Item extends vscode.QuickPickItem {
   model?: Model;
 }
 
-export async function selectModel(context: vscode.ExtensionContext, server: Server): Promise<void> {
+/** Let the user choose; `instructed`: among those that follow instructions. */
+export async function selectModel(context: vscode.ExtensionContext, server: Server, instructed = false): Promise<void> {
   const done = await diffill(context, server, ["models", "list", "--json"], "Listing models");
   if (done.code !== 0) {
     throw new Error(`The models cannot be listed: ${complaint(done)}`);
   }
   const current = vscode.workspace.getConfiguration(SECTION).get<string>("model", "embedded");
-  const models = readModels(done.output);
+  const all = readModels(done.output);
+  const models = instructed ? all.filter(({ instructions }) => instructions) : all;
   const items: Item[] = models.map((model) => ({ ...entry(model, current, totalmem()), model }));
-  if (!models.some(({ name }) => name === current)) {
+  if (!instructed && !models.some(({ name }) => name === current)) {
     items.unshift({ label: `$(check) ${current}`, description: "in use", detail: "a folder on this machine" });
   }
   items.push({ label: "$(folder-opened) Another folder…", detail: "config.json, tokenizer.json and model.onnx or safetensors" });
-  const options = { title: "Diffill: select a model", placeHolder: current, matchOnDetail: true };
+  const title = `Diffill: select a model${instructed ? " that follows instructions" : ""}`;
+  const options = { title, placeHolder: current, matchOnDetail: true };
   const picked = await vscode.window.showQuickPick(items, options);
   if (!picked || picked.description?.startsWith("in use")) {
     return;

@@ -1,11 +1,11 @@
 /** The preview of a rewrite: VS Code's diff editor, with the file on the left and the proposal on the right. */
 import * as vscode from "vscode";
 import type { ConfidenceView } from "./confidence";
-import { PREVIEW_READY, PREVIEW_SCHEME, PREVIEW_VISIBLE } from "./ids";
+import { PREVIEW_INSTRUCTED, PREVIEW_READY, PREVIEW_SCHEME, PREVIEW_VISIBLE } from "./ids";
 import { placeOf, propose, toRange } from "./propose";
 import { percent } from "./pure/confidence";
 import { compose, countLines, showHole, showNothing, type Shown } from "./pure/frame";
-import { nextStrength, problemWords, strengthName, type Proposal, type Task, type Told } from "./pure/proposal";
+import { doing, doubts, nextStrength, type Proposal, type Task, type Told } from "./pure/proposal";
 import { latency } from "./pure/wording";
 import type { Server } from "./server";
 
@@ -130,9 +130,27 @@ export class Preview implements vscode.Disposable, vscode.TextDocumentContentPro
     }
   }
 
+  /** The instruction that is being followed, if one is. */
+  get instruction(): string | undefined {
+    return this.open?.task.instruction;
+  }
+
+  /** The same place with another instruction. */
+  async instruct(instruction: string): Promise<void> {
+    if (this.open) {
+      this.open.task.instruction = instruction;
+      this.open.task.seed = 0;
+      await this.work(this.open);
+    }
+  }
+
   /** The same with the next strength up or down. */
   async change(by: 1 | -1): Promise<void> {
     if (!this.open) {
+      return;
+    }
+    if (this.instruction !== undefined) {
+      void vscode.window.setStatusBarMessage("Diffill: an instruction writes all of it anew", 5000);
       return;
     }
     const strength = nextStrength(this.open.task.strength, by);
@@ -173,12 +191,12 @@ export class Preview implements vscode.Disposable, vscode.TextDocumentContentPro
     }
     open.proposal = undefined;
     open.heights.clear();
-    const name = strengthName(open.task.strength);
+    const { name, title } = doing(open.task);
     const task: Task = { ...open.task, version: open.version };
     this.setContext();
     let opened: Thenable<unknown> | undefined;
     try {
-      const proposal = await propose(this.server, task, `Regenerating (${name})`, cancel.token, (told) => {
+      const proposal = await propose(this.server, task, title, cancel.token, (told) => {
         if (open === this.open) {
           this.draw(open, told);
           opened ??= this.reveal(open);
@@ -219,7 +237,7 @@ export class Preview implements vscode.Disposable, vscode.TextDocumentContentPro
       return { start, end, shown: showHole(hole, lines, lineEnd) };
     });
     open.shown = compose(base, parts);
-    open.note = told.kind === "frame" ? `${strengthName(open.task.strength)}, step ${told.step}` : "";
+    open.note = told.kind === "frame" ? `${doing(open.task).name}, step ${told.step}` : "";
     this.changed.fire(open.uri);
   }
 
@@ -237,8 +255,8 @@ export class Preview implements vscode.Disposable, vscode.TextDocumentContentPro
       `${percent(proposal.edits[0]?.confidence ?? 0)} sure`,
       `${proposal.steps} steps, ${latency(proposal.timingMs.total)}`,
     ];
-    const problem = proposal.problem === null ? [] : [`⚠ ${problemWords(proposal.problem)}`];
-    open.note = [...problem, ...facts].join(" · ");
+    const warnings = doubts(proposal, open.task.instruction !== undefined).map((words) => `⚠ ${words}`);
+    open.note = [...warnings, ...facts].join(" · ");
     this.changed.fire(open.uri);
     this.decorate();
     this.setContext();
@@ -284,5 +302,6 @@ export class Preview implements vscode.Disposable, vscode.TextDocumentContentPro
     };
     set(PREVIEW_VISIBLE, this.open !== undefined);
     set(PREVIEW_READY, this.open?.proposal !== undefined);
+    set(PREVIEW_INSTRUCTED, this.instruction !== undefined);
   }
 }

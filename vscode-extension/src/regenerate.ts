@@ -4,17 +4,15 @@ import type { Preview } from "./preview";
 import { FUNCTION, isTask, STRENGTHS, type Task } from "./pure/proposal";
 import type { Server } from "./server";
 
-type Register = (name: string, run: (...args: unknown[]) => Promise<void>) => void;
+export type Register = (name: string, run: (...args: unknown[]) => Promise<void>) => void;
 
 export function registerRegenerate(register: Register, server: Server, preview: Preview): void {
   const run = async (more: Partial<Task>): Promise<void> => {
-    const editor = vscode.window.activeTextEditor;
-    if (!editor) {
-      throw new Error("Open a file and put the cursor where code is to be written anew.");
+    const task = selectedTask(server);
+    const document = vscode.window.activeTextEditor?.document;
+    if (document) {
+      await preview.show(document, { ...task, ...more });
     }
-    const { start, end } = editor.selection;
-    const range = { start: plain(start), end: plain(end) };
-    await preview.show(editor.document, { ...server.documentId(editor.document), range, ...more });
   };
   register("regenerate", async () => {
     const selected = vscode.window.activeTextEditor?.selection.isEmpty === false;
@@ -35,6 +33,16 @@ export function registerRegenerate(register: Register, server: Server, preview: 
   register("preview.stronger", () => preview.change(1));
   register("preview.weaker", () => preview.change(-1));
   register("preview.discard", () => preview.discard());
+}
+
+/** The task that is about the selection, or about the function or block at the cursor. */
+export function selectedTask(server: Server): Task {
+  const editor = vscode.window.activeTextEditor;
+  if (!editor) {
+    throw new Error("Open a file and put the cursor where code is to be written anew.");
+  }
+  const { start, end } = editor.selection;
+  return { ...server.documentId(editor.document), range: { start: plain(start), end: plain(end) } };
 }
 
 /** Run what a code action of the server stands for, with our preview. */

@@ -11,7 +11,7 @@ import {
   type LanguageClientOptions,
   type Middleware,
 } from "vscode-languageclient/node";
-import { RUNNING, SECTION } from "./ids";
+import { COMMAND, RUNNING, SECTION } from "./ids";
 import { install } from "./install";
 import type { Log } from "./log";
 import { Crashes } from "./pure/crashes";
@@ -222,7 +222,11 @@ export class Server implements vscode.Disposable {
       documentSelector: [{ scheme: "file" }, { scheme: "untitled" }],
       outputChannel: this.log.server,
       revealOutputChannelOn: RevealOutputChannelOn.Never,
-      initializationOptions: { trusted: vscode.workspace.isTrusted, ...(this.remote && { server: this.remote }) },
+      initializationOptions: {
+        trusted: vscode.workspace.isTrusted,
+        instructionCommand: `${COMMAND}instruct`,
+        ...(this.remote && { server: this.remote }),
+      },
       middleware: this.middleware,
       errorHandler: {
         error: () => ({ action: ErrorAction.Continue, handled: true }),

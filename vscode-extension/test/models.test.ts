@@ -27,6 +27,11 @@ test("an entry says licence, size, and whether it fits", () => {
   expect(far && fits({ ...far, sizeBytes: undefined }, 8e9)).toBe("size not known");
 });
 
+test("which models follow instructions is read, and none is taken to that is not said to", () => {
+  const listed = [{ name: "a", instructions: true }, { name: "b", instructions: false }, { name: "c" }];
+  expect(readModels(JSON.stringify(listed)).map(({ instructions }) => instructions)).toEqual([true, false, false]);
+});
+
 test.each([[0, "0 B"], [999, "999 B"], [1000, "1.0 kB"], [32_600_000, "33 MB"], [7.6e9, "7.6 GB"]])("%d bytes are %s", (bytes, expected) => {
   expect(size(bytes)).toBe(expected);
 });
@@ -37,6 +42,7 @@ const OFFERED = JSON.stringify([
     title: "Dream-Coder 7B Base",
     installed: false,
     use: "fills holes",
+    instructions: false,
     license: "Apache-2.0",
     license_terms: "use is free",
     license_url: "https://licence.test",

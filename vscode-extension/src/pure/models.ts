@@ -9,6 +9,7 @@ export interface Model {
   here: boolean; // on this machine
   backends: string[];
   title: string;
+  instructions: boolean; // whether it follows them
   use: string | undefined; // what it is good for
   fits: string | undefined; // whether it fits this machine, as the command line says it
   terms: string | undefined; // what the licence allows
@@ -51,6 +52,7 @@ export function readModels(output: string): Model[] {
         here: one["installed"] !== false,
         backends,
         title: text("title") ?? one["name"],
+        instructions: one["instructions"] === true,
         use: text("use"),
         fits: text("fits"),
         terms: text("license_terms"),

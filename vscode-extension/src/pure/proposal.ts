@@ -23,6 +23,7 @@ export interface Task {
   range?: Range;
   strength?: number;
   seed?: number;
+  instruction?: string; // what to do, for a model that follows instructions
 }
 
 export interface Edit {
@@ -40,6 +41,7 @@ export interface Proposal {
   ranges: Range[];
   edits: Edit[];
   problem: string | null;
+  end: string;
   steps: number;
   model: string;
   timingMs: { total: number };
@@ -61,6 +63,16 @@ export function strengthName(value: number): string {
   return nearest.name;
 }
 
+/** What a task does: its name in a preview, and the title of its progress. */
+export function doing(task: Task): { name: string; title: string } {
+  if (task.instruction !== undefined) {
+    const name = `“${oneLine(task.instruction, 48)}”`;
+    return { name, title: `Rewriting: ${name}` };
+  }
+  const name = strengthName(task.strength ?? 1);
+  return { name, title: `Regenerating (${name})` };
+}
+
 /** The next strength up (1) or down (-1); undefined at the end. */
 export function nextStrength(value: number, by: 1 | -1): number | undefined {
   const at = STRENGTHS.findIndex(({ name }) => name === strengthName(value));
@@ -70,6 +82,14 @@ export function nextStrength(value: number, by: 1 | -1): number | undefined {
 /** Why a proposal is doubtful, as short as a title; what has no short form is said as the server says it. */
 export function problemWords(problem: string): string {
   return problem.endsWith("syntax_no_worse") ? "does not parse" : problem;
+}
+
+/** Why a proposal is doubtful, in few words each; `instructed`: it is the answer to an instruction, which ends by itself. */
+export function doubts(proposal: Pick<Proposal, "problem" | "end">, instructed: boolean): string[] {
+  return [
+    ...(proposal.problem === null ? [] : [problemWords(proposal.problem)]),
+    ...(instructed && proposal.end === "max_tokens" ? ["was cut off: it is as long as an answer may be"] : []),
+  ];
 }
 
 /** A fill on one line, for a chip beside its hole. */

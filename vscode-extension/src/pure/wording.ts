@@ -12,6 +12,8 @@ export type ServerState = "idle" | "loading" | "working" | "paused" | "down";
 export interface ServerStatus {
   state: ServerState;
   model: string | null;
+  /** Whether the model follows instructions; null before that is known. */
+  instructions?: boolean | null;
   /** The address that is asked instead of this machine's model. */
   server?: string | null;
   lastLatencyMs: number | null;
