@@ -252,6 +252,7 @@ export class Preview implements vscode.Disposable, vscode.TextDocumentContentPro
     open.shown = compose(open.base, parts);
     const facts = [
       name,
+      ...(open.task.seed > 0 ? [`draw ${open.task.seed + 1}`] : []),
       `${percent(proposal.edits[0]?.confidence ?? 0)} sure`,
       `${proposal.steps} steps, ${latency(proposal.timingMs.total)}`,
     ];

@@ -8,34 +8,7 @@ import pytest
 import tasks
 from codeserver import wait_until
 from playwright.sync_api import expect
-
-
-class Preview:
-    """The diff editor of a window."""
-
-    def __init__(self, window):
-        self.window = window
-        self.side = window.page.locator(".monaco-diff-editor .editor.modified")
-        self.tab = window.page.locator(".tab").filter(has_text="proposed by Diffill")
-
-    def wait(self, strength="", other_than=""):
-        """Until the proposal is whole; what it says of itself."""
-        note = self.window.page.locator("footer.statusbar").get_by_text(
-            re.compile(rf"Diffill preview: .*{strength} · ")
-        )
-        expect(note).not_to_have_text(other_than)
-        expect(self.tab).to_be_visible()
-        expect(self.side.locator(".monaco-editor")).to_have_class(re.compile(r"\bfocused\b"))
-        return note.inner_text()
-
-    def text(self):
-        """The proposal's lines as they are drawn, decorations aside."""
-        return self.window.lines(self.side)
-
-    def wait_closed(self):
-        """Until the file's own editor is there again, with the keyboard."""
-        expect(self.tab).to_have_count(0)
-        self.window.focus(f"{self.window.name}.py")
+from previewed import Preview
 
 
 @pytest.fixture
