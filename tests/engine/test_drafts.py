@@ -5,29 +5,13 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
-from fakes import FakeBackend, ScriptedBackend, fake_facts
+from fakes import ScriptedBackend, fake_facts
 from hypothesis import given
 from hypothesis import strategies as st
 
 from model_runtime.engine.drafts import MASKS
 from model_runtime.engine.engine import Engine
 from model_runtime.protocol import FillRequest
-
-
-@pytest.fixture
-def ids(tokenizer):
-    """Ids by their text, of single tokens."""
-
-    def of(text):
-        (number,) = tokenizer.encode(text)
-        return number
-
-    return of
-
-
-@pytest.fixture(scope="module")
-def fake_engine(tokenizer):
-    return Engine(FakeBackend(), tokenizer)
 
 
 def answer(engine, request, draft=""):

@@ -7,7 +7,7 @@ from fakes import FakeBackend, ScriptedBackend, fake_facts
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from snippet import SNIPPET
-from test_engine import Watched
+from watching import Watched
 
 from model_runtime.engine.canvas import build_canvas
 from model_runtime.engine.engine import Engine

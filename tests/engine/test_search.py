@@ -7,7 +7,7 @@ import pytest
 from fakes import FakeBackend, fake_facts
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_engine import CancelAfter, check_frames, check_result, requests
+from watching import CancelAfter, check_frames, check_result, requests
 
 from model_runtime.engine import search as search_module
 from model_runtime.engine.engine import Engine
@@ -28,15 +28,6 @@ class Chain(FakeBackend):
         for token, probability in self.table.get(int(ids_T[at]), {DELETE: 1.0}).items():
             logits[token] = np.log(probability)
         return logits
-
-
-@pytest.fixture
-def ids(tokenizer):
-    def of(text):
-        (number,) = tokenizer.encode(text)
-        return number
-
-    return of
 
 
 @pytest.fixture(scope="session")
