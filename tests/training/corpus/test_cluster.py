@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import QUIET, contents, recipe_of
+from world import QUIET, contents, recipe_of
 
 from model_runtime.cli import main
 from model_runtime.protocol import RequestError

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import MIT, QUIET, contents, git, module, recipe_of, write
+from world import MIT, QUIET, contents, git, module, recipe_of, write
 
 from model_runtime.protocol import RequestError
 from training.corpus import pipeline, store
@@ -85,7 +85,7 @@ KILLED = """
 import os, signal, sys
 sys.path.insert(0, {here!r})
 from pathlib import Path
-from conftest import QUIET, recipe_of
+from world import QUIET, recipe_of
 from training.corpus import inputs, pipeline, report, sources, store
 
 report.picture = lambda *_: "<svg></svg>"

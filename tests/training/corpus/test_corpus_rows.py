@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow
 import pyarrow.parquet
 import pytest
-from conftest import QUIET, module, recipe_of, write
+from world import QUIET, module, recipe_of, write
 
 from model_runtime.protocol import RequestError
 from training.corpus.inputs import find_inputs, read

@@ -6,9 +6,9 @@ import hashlib
 import random
 
 import numpy as np
-from conftest import module
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from world import module
 
 from training.corpus.clean import minhash, shingles
 from training.corpus.duplicates import find_copies

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from conftest import MIT, write
 from identify.vendor import licenses
+from world import MIT, write
 
 from training.corpus.licences import Licences, allowed, decide, in_header, of_text
 

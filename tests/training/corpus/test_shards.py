@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from conftest import module
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from world import module
 
 from training.corpus import quality
 from training.corpus.clean import parse

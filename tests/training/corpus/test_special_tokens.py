@@ -6,10 +6,10 @@ import json
 from pathlib import Path
 
 import pytest
-from conftest import module
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+from world import module
 
 from model_runtime.cli import main
 from model_runtime.models.tokenizer import TextTokenizer
