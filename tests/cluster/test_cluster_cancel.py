@@ -26,7 +26,7 @@ class Unready(ClusterWorker):
 
 @pytest.mark.parametrize("begun", [False, True])
 @pytest.mark.parametrize(
-    ("do", "request_"), [("fill", FillRequest("ab", holes=[(1, 1)])), ("rewrite", RewriteRequest("ab", range=(0, 2)))]
+    ("do", "request_"), [("fill", FillRequest(text="ab", holes=[(1, 1)])), ("rewrite", RewriteRequest(text="ab", range=(0, 2)))]
 )
 def test_a_cancelled_job_is_answered_once(do, request_, begun, monkeypatch):
     monkeypatch.setattr(cluster_worker, "lost", lambda: ())  # the errors are Ray's
@@ -53,7 +53,7 @@ def test_a_fill_that_is_cancelled_at_once_leaves_its_place_to_the_next():
         scheduler = Scheduler(make_worker=lambda: Unready("auto"), together=1)
         try:
             await scheduler.load()
-            job = scheduler.submit(FillRequest("ab", holes=[(1, 1)]), (1, None))
+            job = scheduler.submit(FillRequest(text="ab", holes=[(1, 1)]), (1, None))
             scheduler.cancel(job)
             while scheduler.status()["queue"]["running"]:
                 await asyncio.sleep(0)
