@@ -125,7 +125,7 @@ def who_follows(runtime: Runtime) -> str:
     from model_runtime.catalog.entries import ENTRIES
 
     *names, last = [entry.name for entry in ENTRIES if entry.instructed]
-    return f"{Path(runtime.model).name} only fills holes; {', '.join(names)} and {last} follow them"
+    return f"{Path(runtime.model).name} only fills holes, unlike {', '.join(names)} and {last}"
 
 
 def last_fill(document: Document, result: FillResult) -> dict[str, Any]:

@@ -104,7 +104,7 @@ def test_a_model_that_follows_none_says_who_does_and_is_not_asked(start, uri):
         with pytest.raises(RequestFailed) as failed:
             editor.ask(method, params)
         assert failed.value.data == {"reason": "no_instructions"}
-        assert failed.value.message.startswith("the model follows no instructions: embedded only fills holes; ")
+        assert failed.value.message.startswith("the model follows no instructions: embedded only fills holes, unlike ")
         assert "dream-coder-7b-instruct" in failed.value.message
     assert editor.silence() == "no_instructions"
 
