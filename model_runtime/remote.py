@@ -44,7 +44,7 @@ def remote_of(address: Any, token: Any, certificates: Any = None) -> Remote:
         host, port = parts.hostname, parts.port
     except ValueError:
         raise RequestError("the server's address has no port between 0 and 65535, or no host") from None
-    if parts.scheme not in ("wss", "ws") or not host:
+    if parts.scheme not in ("wss", "ws") or not host or not is_host(host):
         raise RequestError("the server's address begins with wss:// and names a host")
     if parts.username or parts.password or parts.query or parts.fragment:
         raise RequestError("the server's address is wss://host:port and nothing more: the token is given apart")
@@ -57,6 +57,14 @@ def remote_of(address: Any, token: Any, certificates: Any = None) -> Remote:
     authority = in_url(host) + ("" if port is None else f":{port}")
     path = None if certificates is None else Path(certificates).expanduser()
     return Remote(f"{parts.scheme}://{authority}{parts.path or '/'}", token, path)
+
+
+def is_host(name: str) -> bool:
+    """Whether a host's name can be looked up: its parts have 1 to 63 letters of one alphabet or another."""
+    try:
+        return bool(name.encode("idna"))
+    except UnicodeError:
+        return False
 
 
 def remote_of_environment() -> Remote | None:
