@@ -214,8 +214,11 @@ class Client:
             async for text in socket:
                 self._take(json.loads(text))
             error: Exception = ConnectionError("it left")
-        except (ConnectionClosed, ConnectionError, ValueError, DiffillError) as caught:
-            error = caught if not isinstance(caught, ValueError | DiffillError) else ConnectionError("not our protocol")
+        except (ConnectionClosed, ConnectionError) as caught:
+            error = caught
+            await socket.close()
+        except (ValueError, RecursionError, LookupError, TypeError, AttributeError, DiffillError):
+            error = ConnectionError("it does not speak our protocol")
             await socket.close()
         self._lost(socket)
         for pending in list(self._pending.values()):
