@@ -1,8 +1,8 @@
 """What keeping far context between fills changes under full attention: `python -m benchmarks.anchored MODEL`.
 
 MODEL is a trained one with full attention (`diffill train export`). Lines of real code are filled, their length given,
-one token a step, three ways: everything computed in every step, context kept within the fill, and far context kept
-between fills (engine/anchor.py). The last line is JSON.
+one token a step, four ways: everything computed in every step, context kept within the fill, far context kept between
+fills (engine/anchor.py), and settled tokens kept as well (engine/settled.py). The last line is JSON.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -21,7 +21,13 @@ from model_runtime.engine.engine import Engine
 from model_runtime.engine.kept import KeptContext
 from model_runtime.protocol import FillRequest
 
-WAYS = ("off", "within", "between")
+WAYS = ("off", "within", "between", "settled")
+CACHE: dict[str, Literal["on", "context", "off"]] = {
+    "off": "off",
+    "within": "context",
+    "between": "context",
+    "settled": "on",
+}
 
 
 def lines_of(code: str, count: int) -> list[tuple[int, int]]:
@@ -51,7 +57,7 @@ def measure(engine: Engine, code: str, spans: list[tuple[int, int]]) -> dict[str
         bias, lines = engine.bans.for_cells([(cell, 0) for _, _, cell in layout.masked])
         exact, whole = None, ""
         for way in WAYS:
-            engine.kept = KeptContext(64 << 20 if way == "between" else 0)
+            engine.kept = KeptContext(64 << 20 if way in ("between", "settled") else 0)
             cache = ContextCache(engine.backend, canvas, way != "off", engine.kept)
             told = np.array(truth)[None]
             found = cache.step([layout], bias, [lines], targets_BR=told)
@@ -61,7 +67,7 @@ def measure(engine: Engine, code: str, spans: list[tuple[int, int]]) -> dict[str
             nats[way].append(-float(found.target_log_probs_BR.mean()))
             request = FillRequest(
                 text=code, holes=[(start, end)], length=f"fixed:{len(truth)}", max_tokens=len(truth), steps=len(truth),
-                sampler="maskgit_plus", cache="off" if way == "off" else "on", expert="off",
+                sampler="maskgit_plus", cache=CACHE[way], expert="off",
             )  # fmt: skip
             text = engine.fill(request).holes[0].text
             whole = text if way == "off" else whole

@@ -47,7 +47,9 @@ class Options:
     alternatives: int = 1
     seed: int = 0
     deadline_ms: float | None = None
-    cache: Literal["on", "off"] = "on"
+    cache: Literal["on", "context", "off"] = (
+        "on"  # keys and values that stay: context and settled tokens, context, none
+    )
     expert: Literal["on", "off"] = "on"  # counted n-grams mixed into the candidates, where the model has them
     language: str | None = None  # none: from the path
     path: str | None = None
@@ -60,8 +62,8 @@ class Options:
             raise RequestError(f"length is auto, expand, search, probe or fixed:N (N from 1), not {self.length!r}")
         if self.sampler not in SAMPLERS:
             raise RequestError(f"sampler is one of {', '.join(SAMPLERS)}, not {self.sampler!r}")
-        if self.cache not in ("on", "off"):
-            raise RequestError(f"cache is on or off, not {self.cache!r}")
+        if self.cache not in ("on", "context", "off"):
+            raise RequestError(f"cache is on, context or off, not {self.cache!r}")
         if self.expert not in ("on", "off"):
             raise RequestError(f"expert is on or off, not {self.expert!r}")
         for name, low in (

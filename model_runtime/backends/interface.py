@@ -31,6 +31,7 @@ class Past:
     v_N1KPD: Any
     positions_BP: np.ndarray
     segments_BP: np.ndarray
+    version: int = 0  # how often rows of the keys and values have been written over
 
 
 @dataclass
@@ -81,6 +82,10 @@ class Backend(Protocol):
 
     def join(self, parts: list[Any]) -> Any:
         """Keys or values of rows that follow one another, as one."""
+        ...
+
+    def write(self, past: Any, at_S: np.ndarray, cached_NBKWD: Any, rows_S: np.ndarray) -> None:
+        """Put the rows `rows_S` of a window's keys or values in the places `at_S` of a past, which nobody shares."""
         ...
 
 

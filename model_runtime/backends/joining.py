@@ -150,7 +150,8 @@ class Stacks:
         """Keys and values of several pasts, each padded to `length`."""
         if len(pasts) == 1 and pasts[0].positions_BP.shape[1] == length:
             return pasts[0].k_N1KPD, pasts[0].v_N1KPD
-        key = (length, *(id(past.k_N1KPD) for past in pasts))  # what is kept keeps the pasts, and so their ids
+        # what is kept keeps the pasts, and so their ids
+        key = (length, *(part for past in pasts for part in (id(past.k_N1KPD), past.version)))
         if key not in self._kept:
             k = self._make([past.k_N1KPD for past in pasts], length)
             v = self._make([past.v_N1KPD for past in pasts], length)

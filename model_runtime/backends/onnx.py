@@ -54,6 +54,7 @@ class OnnxBackend:
         if (shape[0], shape[2], shape[4]) != (facts.layers, facts.kv_heads, facts.head_width):
             raise ModelError(f"{path} and config.json disagree about the shape of the model")
         self._grouped = len(shapes["ids"]) == 3  # else a graph whose batch has one axis, and one past for all of it
+        self._one_line = shapes["bias_rows"][-1] != shapes["rows"][-1]
         self.together = together if self._grouped or shape[1] != 1 else 1
         self._steps = SHARED if self.together > 1 else EXACT
         self._stacks = Stacks(stacked)
@@ -88,7 +89,7 @@ class OnnxBackend:
             "targets": joint.targets_FGR,
         }
         if not self._grouped:
-            feeds = ungrouped(feeds)
+            feeds = ungrouped(feeds, self._one_line)
         try:
             ids, log_probs, margin, entropy, targets, k, v = self._session.run(None, feeds)
         except Exception as error:  # the library has no common base
@@ -113,6 +114,10 @@ class OnnxBackend:
         """Keys or values of rows that follow one another, as one."""
         return np.concatenate(parts, axis=3)
 
+    def write(self, past: np.ndarray, at_S: np.ndarray, cached_NBKWD: np.ndarray, rows_S: np.ndarray) -> None:
+        """Put the rows `rows_S` of a window's keys or values in the places `at_S` of a past."""
+        past[:, :, :, at_S] = cached_NBKWD[:, :, :, rows_S]
+
 
 def stacked(parts: list[np.ndarray], length: int) -> np.ndarray:
     """Keys or values [N, 1, K, p, D] as one array [N, F, K, P, D], zeros behind the shorter ones."""
@@ -123,10 +128,16 @@ def stacked(parts: list[np.ndarray], length: int) -> np.ndarray:
     return whole
 
 
-def ungrouped(feeds: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The inputs of a graph whose batch has one axis [B]: what belongs to a past, once for each of its rows."""
+def ungrouped(feeds: dict[str, np.ndarray], one_line: bool) -> dict[str, np.ndarray]:
+    """The inputs of a graph whose batch has one axis [B]: what belongs to a past, once for each of its rows.
+
+    With `one_line`, a bias that all asked rows share is given once.
+    """
     count, group = feeds["ids"].shape[:2]
     flat = {}
+    lines = feeds["bias_rows"]
+    if one_line and (lines == lines[0, 0, 0]).all():  # of a large vocabulary: not copied for each row
+        feeds = feeds | {"bias_rows": lines[:, :, :1]}
     for name, array in feeds.items():
         if name in ("past_k", "past_v"):
             flat[name] = np.repeat(array, group, axis=1) if array.shape[1] > 1 else array

@@ -115,6 +115,12 @@ class TorchBackend:
         """Keys or values of rows that follow one another, as one."""
         return torch.cat(parts, dim=3)
 
+    @torch.inference_mode()
+    def write(self, past: Tensor, at_S: np.ndarray, cached_NBKWD: Tensor, rows_S: np.ndarray) -> None:
+        """Put the rows `rows_S` of a window's keys or values in the places `at_S` of a past."""
+        at, rows = (torch.from_numpy(numbers).to(self.device) for numbers in (at_S, rows_S))
+        past[:, :, :, at] = cached_NBKWD[:, :, :, rows]
+
 
 def stacked(parts: list[Tensor], length: int) -> Tensor:
     """Keys or values [N, 1, K, p, D] as one tensor [N, F, K, P, D], zeros behind the shorter ones."""

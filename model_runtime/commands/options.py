@@ -86,9 +86,9 @@ def add_sampling_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--budget-ms", type=real_number, metavar="N", help="answer with what there is after N ms")
     group.add_argument(
         "--cache",
-        metavar="on|off",
+        metavar="on|context|off",
         default="on",
-        help="off recomputes the context at every step (default: on)",
+        help="off recomputes everything at every step, context all tokens of the holes (default: on)",
     )
     group.add_argument(
         "--expert",

@@ -18,7 +18,7 @@ from dataclasses import dataclass, fields
 from model_runtime.protocol import FillRequest, FillResult, HoleFill, Options, RewriteRequest, TokenInfo
 
 KEPT_ENDS = ("complete", "max_tokens", "empty")
-NOT_IN_KEY = ("deadline_ms", "frames", "cache")  # an answer that was not cut short is the same whatever these are
+NOT_IN_KEY = ("deadline_ms", "frames")  # an answer that was not cut short is the same whatever these are
 ENTRY_BYTES = 400  # of bookkeeping, about
 
 Key = tuple[bytes, int, bytes]  # digest of everything but the prefix, length of the prefix, digest of the prefix

@@ -21,7 +21,7 @@ from model_runtime.engine.kept import KeptContext, Pair
 
 STEP = 64  # tokens: how far the border before the hole moves at a time
 MARGIN = 16  # tokens before the hole that are near at least, and tokens behind it that are near
-MASKS = 32  # in the place of the near context and the hole
+MASKS = 8  # in the place of the near context and the hole
 
 
 def near_rows(before: int, after: int) -> np.ndarray:

@@ -116,6 +116,10 @@ class Shared:
         """As the backend does."""
         return self.backend.join(parts)
 
+    def write(self, past: Any, at_S: np.ndarray, cached_NBKWD: Any, rows_S: np.ndarray) -> None:
+        """As the backend does."""
+        self.backend.write(past, at_S, cached_NBKWD, rows_S)
+
 
 def run_all(backend: Backend, windows: list[Window]) -> list[Answer | Exception]:
     """The answer to each window; when they fail together, each is tried alone, so that only a bad one fails."""

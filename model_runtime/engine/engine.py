@@ -183,9 +183,10 @@ class Engine:
         stop: Callable[[], bool],
     ) -> tuple[ContextCache, list[int]]:
         """The cache of the context, and how many masks each hole starts with: `starts`, where text is rewritten."""
-        enabled = request.cache == "on"
+        enabled = request.cache != "off"
         if policy == "probe":
-            cache = ContextCache(self.backend, with_masks(empty, OTHER_HOLES), enabled, self.kept)
+            canvas = with_masks(empty, OTHER_HOLES)
+            cache = ContextCache(self.backend, canvas, enabled, self.kept, request.cache == "on")
             bias = self._probe_bias
             if bias is None:
                 # a third of the time; what is left to measure is measured in later fills
@@ -206,7 +207,8 @@ class Engine:
             lengths = [int(policy[6:])] * len(empty.holes)
         else:
             lengths = starts or [self.facts.start_masks] * len(empty.holes)
-        return ContextCache(self.backend, with_masks(empty, lengths[0]), enabled, self.kept), lengths
+        canvas, keep_settled = with_masks(empty, lengths[0]), request.cache == "on"
+        return ContextCache(self.backend, canvas, enabled, self.kept, keep_settled), lengths
 
     def counted(self, request: FillRequest) -> CountedExpert | None:
         """The counted expert for this document, if the model has one and the request wants it."""

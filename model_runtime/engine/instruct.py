@@ -77,7 +77,7 @@ def follow(
     while True:
         masks = next_masks(answer, length, facts.block_length)
         add_masks(answer.hole, masks)
-        cache = ContextCache(backend, answer.canvas, request.cache == "on")
+        cache = ContextCache(backend, answer.canvas, request.cache != "off", keep_settled=request.cache == "on")
         for _ in denoise(backend, cache, answer.canvas, permitted, settings, answer.outcome, line_ends):
             if request.frames:
                 step, left = answer.outcome.steps, answer.canvas.masked()

@@ -256,8 +256,10 @@ def reduce_rows(graph: Graph, logits_BRV: str, vocabulary: int) -> None:
     logits = graph.op("Add", logits_BRV, graph.op("Gather", "bias", "bias_rows", axis=0))
     best, ids = graph.ops("TopK", logits, graph.constant([min(CANDIDATES, vocabulary)]), outputs=2, axis=-1)
     probabilities = graph.op("Softmax", logits, axis=-1)
-    first = graph.op("Slice", best, graph.constant([0]), graph.constant([1]), graph.constant([2]))
-    highest = graph.op("ReduceMax", probabilities, graph.constant([2]), keepdims=1)
+    first, winner = (
+        graph.op("Slice", part, graph.constant([0]), graph.constant([1]), graph.constant([2])) for part in (best, ids)
+    )
+    highest = graph.op("GatherElements", probabilities, winner, axis=2)
     total = graph.op("Sub", first, graph.op("Log", highest))  # log of the sum of exponentials: [B, R, 1]
     log_probs = graph.op("Sub", best, total)
     expected = graph.op("ReduceSum", graph.op("Mul", probabilities, logits), graph.constant([2]), keepdims=1)
@@ -286,7 +288,7 @@ def signature(layers: int, kv_heads: int, head_width: int, vocabulary: int) -> t
         "past_segments": (INT, ["B", "P"]),
         "rows": (INT, ["B", "R"]),
         "bias": (FLOAT, ["C", vocabulary]),
-        "bias_rows": (INT, ["B", "R"]),
+        "bias_rows": (INT, ["B", "L"]),  # L is R, or 1 where one line serves all rows
         "targets": (INT, ["B", "R"]),
     }
     count = min(CANDIDATES, vocabulary)

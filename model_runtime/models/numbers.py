@@ -124,13 +124,13 @@ class Numbers:
                 scales[start : start + len(part)] = scale
                 start += len(part)
             self._tell(name, count * width)
+        middle = graph.constant(128, np.uint8)
         if x not in self._rows:  # several matrices may take the same rows
-            highest = graph.op("ReduceMax", graph.op("Abs", x), graph.constant([-1]), keepdims=1)
-            smallest = graph.constant(1e-30, np.float32)
-            scale_x = graph.op("Max", graph.op("Mul", highest, graph.constant(1 / 127, np.float32)), smallest)
-            # a cast cuts off what lies behind the point: with the half added, numbers around 128 are rounded
-            whole = graph.op("Add", graph.op("Div", x, scale_x), graph.constant(128.5, np.float32))
-            self._rows[x] = graph.op("Cast", whole, to=TensorProto.UINT8), scale_x
+            above, below = (graph.op(kind, x, graph.constant([-1]), keepdims=1) for kind in ("ReduceMax", "ReduceMin"))
+            highest = graph.op("Max", above, graph.op("Neg", below), graph.constant(1e-28, np.float32))
+            scale_x = graph.op("Mul", highest, graph.constant(1 / 127, np.float32))
+            steps = graph.op("Mul", x, graph.op("Div", graph.constant(127, np.float32), highest))
+            self._rows[x] = graph.op("QuantizeLinear", steps, graph.constant(1.0, np.float32), middle), scale_x
         bytes_x, scale_x = self._rows[x]
         label = names[0][0]
         y = graph.op(
@@ -139,7 +139,7 @@ class Numbers:
             self._add(f"{label}.bytes", packed),
             graph.constant(1.0, np.float32),
             self._add(f"{label}.scales", scales),
-            graph.constant(128, np.uint8),
+            middle,
             domain=MICROSOFT,
         )
         y = graph.op("Mul", y, scale_x)

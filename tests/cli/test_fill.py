@@ -182,7 +182,7 @@ def test_nothing_to_offer_is_exit_code_1_with_a_reason(run_fill, engine, file, e
         ("it.py --budget-ms 0", "the time budget is above 0 ms, not 0.0"),
         ("it.py --length long", "length is auto, expand, search, probe or fixed:N (N from 1), not 'long'"),
         ("it.py --alternatives 0", "alternatives is at least 1, not 0"),
-        ("it.py --cache maybe", "cache is on or off, not 'maybe'"),
+        ("it.py --cache maybe", "cache is on, context or off, not 'maybe'"),
         ("it.py --write --json", "argument --json: not allowed with argument --write"),
         ("it.py --at", "argument --at: expected one argument"),
         ("it.py --nonesuch", "unrecognized arguments: --nonesuch"),

@@ -117,7 +117,7 @@ class FakeBackend:
                     == window.past.segments_BP.shape
                     == (batch, len(window.past.positions_BP[b]))
                 )
-                positions += window.past.positions_BP[b].tolist()
+                positions += window.past.positions_BP[b][window.past.segments_BP[b] != PADDING].tolist()
             assert len(set(positions)) == len(positions), "two tokens at one position"
 
     def keep(self, cached_NBKWD: np.ndarray, wanted_W: np.ndarray) -> np.ndarray:
@@ -125,6 +125,9 @@ class FakeBackend:
 
     def join(self, parts: list[np.ndarray]) -> np.ndarray:
         return np.concatenate(parts, axis=3)
+
+    def write(self, past, at, cached, rows):
+        past[:, :, :, at] = cached[:, :, :, rows]
 
 
 class ScriptedBackend(FakeBackend):

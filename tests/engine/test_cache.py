@@ -27,7 +27,7 @@ class Recording:
 
     def __init__(self, backend):
         self.backend, self.facts, self.name = backend, backend.facts, backend.name
-        self.keep, self.join = backend.keep, backend.join
+        self.keep, self.join, self.write = backend.keep, backend.join, backend.write
         self.windows = []
 
     def window(self, window):
@@ -114,7 +114,7 @@ def test_what_is_computed_in_each_step(engines, attention):
         assert window.ids_BW.shape == (1, context + cells)
 
     engine.kept = KeptContext()
-    result = fill(engine, holes, cache="on", length="fixed:6", steps=4)
+    result = fill(engine, holes, cache="context", length="fixed:6", steps=4)
     assert result.steps == 4
     leads = len(holes)  # the row before a hole predicts its first token
     blind = attention == "context_blind"
@@ -127,7 +127,7 @@ def test_what_is_computed_in_each_step(engines, attention):
         assert window.past.positions_BP.shape == (1, context - leads)
         assert window.rows_BR.shape[1] == (window.ids_BW == engine.facts.mask_id).sum()
 
-    fill(engine, holes, cache="on", length="fixed:6", steps=4)
+    fill(engine, holes, cache="context", length="fixed:6", steps=4)
     assert len(engine.backend.windows) == 4
 
 

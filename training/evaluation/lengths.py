@@ -41,6 +41,9 @@ class Counted:
     def join(self, *arguments: Any) -> Any:
         return self.backend.join(*arguments)
 
+    def write(self, *arguments: Any) -> None:
+        self.backend.write(*arguments)
+
 
 @dataclass(frozen=True)
 class Row:
