@@ -288,7 +288,12 @@ class Scheduler:
     def _unload_idle(self) -> None:
         """The model has not been asked for anything for a while."""
         self._idle = None
-        LOG.info("idle for %g s: the model is unloaded", self._idle_unload_s)
-        task = asyncio.get_running_loop().create_task(self._host.drop())
+        task = asyncio.get_running_loop().create_task(self._unload_unless_wanted())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+    async def _unload_unless_wanted(self) -> None:
+        """Unload the model, if nothing has come between the end of the idle time and now."""
+        if not self._running and not self._wanted and not len(self._turns):
+            LOG.info("idle for %g s: the model is unloaded", self._idle_unload_s)
+            await self._host.drop()

@@ -324,6 +324,26 @@ def test_the_model_is_unloaded_when_idle_and_loaded_again_when_wanted():
     run(scene())
 
 
+def test_a_request_that_comes_as_the_idle_time_ends_is_answered():
+    """Between the end of that time and the end of the worker the loop goes round once more."""
+
+    async def scene():
+        scheduler, worker = await ready(idle_unload_s=0.0)
+        job = scheduler.submit(request("first"), (1, None))
+        worker.finish()
+        await job.answer
+        asked = asyncio.get_running_loop().create_future()
+        asyncio.get_running_loop().call_later(0.0, lambda: asked.set_result(scheduler.submit(request(), (1, None))))
+        late = await asked
+        await turn()
+        assert not worker.stopped
+        worker.finish("late")
+        assert (await late.answer).holes[0].text == "late"
+        await scheduler.close()
+
+    run(scene(), 10.0)
+
+
 def test_unload_is_refused_at_work_and_close_answers_what_is_pending():
     async def scene():
         scheduler, worker = await ready()
