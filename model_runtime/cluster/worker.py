@@ -51,10 +51,14 @@ class ClusterWorker:
         task.add_done_callback(functools.partial(self._over, number, message))
 
     def _over(self, number: int, message: dict[str, Any], task: asyncio.Task[None]) -> None:
-        """Forget a job; answer a fill that was cancelled, even before its task had begun."""
+        """Forget a job; answer one that failed, and a fill that was cancelled, even before its task had begun."""
         self._tasks.pop(number, None)
-        if task.cancelled() and message["do"] != "load":
-            self._say({"job": number, "result": to_json(cancelled(message["request"]))})
+        if task.cancelled():
+            if message["do"] != "load":
+                self._say({"job": number, "result": to_json(cancelled(message["request"]))})
+        elif (error := task.exception()) is not None:
+            LOG.error("job %d: %s", number, type(error).__name__)
+            self._say({"job": number, "error": "internal", "message": type(error).__name__})
 
     async def stop(self) -> None:
         """Leave; what runs on the cluster goes on running, for others."""
@@ -77,20 +81,16 @@ class ClusterWorker:
     async def _serve(self, number: int, message: dict[str, Any]) -> None:
         """Ask replicas until one has answered."""
         request, begun = message["request"], time.monotonic()
-        try:
-            for attempt in range(1, ATTEMPTS + 1):
-                if attempt > 1 and request["deadline_ms"] is not None:
-                    left = request["deadline_ms"] - (time.monotonic() - begun) * 1000
-                    message = {**message, "request": {**request, "deadline_ms": max(1.0, left)}}
-                try:
-                    await self._ask(number, message)
-                    return
-                except lost() as error:
-                    LOG.warning("job %d: attempt %d: %s", number, attempt, type(error).__name__)
-            self._say({"job": number, "error": "model", "message": "replicas of the model keep dying"})
-        except Exception as error:
-            LOG.error("job %d: %s", number, type(error).__name__)
-            self._say({"job": number, "error": "internal", "message": type(error).__name__})
+        for attempt in range(1, ATTEMPTS + 1):
+            if attempt > 1 and request["deadline_ms"] is not None:
+                left = request["deadline_ms"] - (time.monotonic() - begun) * 1000
+                message = {**message, "request": {**request, "deadline_ms": max(1.0, left)}}
+            try:
+                await self._ask(number, message)
+                return
+            except lost() as error:
+                LOG.warning("job %d: attempt %d: %s", number, attempt, type(error).__name__)
+        self._say({"job": number, "error": "model", "message": "replicas of the model keep dying"})
 
     async def _ask(self, number: int, message: dict[str, Any]) -> None:
         """Hand on what one replica says."""

@@ -1,4 +1,4 @@
-"""A fill for the cluster that is cancelled is answered, whether its task had begun or not; needs no Ray."""
+"""What is cancelled or fails on the way to a cluster is answered all the same; needs no Ray."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pytest
 
 from model_runtime.cluster import worker as cluster_worker
 from model_runtime.cluster.worker import ClusterWorker
+from model_runtime.daemon.messages import RpcError
 from model_runtime.daemon.scheduler import Scheduler
 from model_runtime.daemon.validation import from_json
 from model_runtime.protocol import FillRequest, FillResult, RewriteRequest
@@ -26,7 +27,8 @@ class Unready(ClusterWorker):
 
 @pytest.mark.parametrize("begun", [False, True])
 @pytest.mark.parametrize(
-    ("do", "request_"), [("fill", FillRequest(text="ab", holes=[(1, 1)])), ("rewrite", RewriteRequest(text="ab", range=(0, 2)))]
+    ("do", "request_"),
+    [("fill", FillRequest(text="ab", holes=[(1, 1)])), ("rewrite", RewriteRequest(text="ab", range=(0, 2)))],
 )
 def test_a_cancelled_job_is_answered_once(do, request_, begun, monkeypatch):
     monkeypatch.setattr(cluster_worker, "lost", lambda: ())  # the errors are Ray's
@@ -57,6 +59,23 @@ def test_a_fill_that_is_cancelled_at_once_leaves_its_place_to_the_next():
             scheduler.cancel(job)
             while scheduler.status()["queue"]["running"]:
                 await asyncio.sleep(0)
+        finally:
+            await scheduler.close()
+
+    asyncio.run(asyncio.wait_for(play(), 30))
+
+
+def test_what_fails_in_a_way_that_nobody_foresaw_is_answered(monkeypatch):
+    def find(address):
+        raise OSError("the disk of the cluster is full")
+
+    monkeypatch.setattr(cluster_worker, "find", find)
+
+    async def play():
+        scheduler = Scheduler(make_worker=lambda: ClusterWorker("auto"))
+        try:
+            with pytest.raises(RpcError, match="the fill failed: OSError"):
+                await scheduler.submit(FillRequest(text="ab", holes=[(1, 1)]), (1, None)).answer
         finally:
             await scheduler.close()
 
