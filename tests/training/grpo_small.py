@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from small import SHAPE, module
+from small import SHAPE, changed, module
 
 from training.corpus.small_tasks import make_tasks
 from training.corpus.tasks import write_tasks
@@ -60,13 +60,7 @@ def values(model: Path, tasks: Path | None, **changes: Any) -> dict[str, Any]:
         "checkpoints": {"every": 2, "keep": 2, "dtype": "float32"},
         "logging": {"every": 1},
     }
-    for name, value in changes.items():
-        *parents, last = name.split("__")
-        place = recipe
-        for parent in parents:
-            place = place.setdefault(parent, {})
-        place[last] = value
-    return recipe
+    return changed(recipe, changes)
 
 
 def recipe(model: Path, tasks: Path | None, **changes: Any) -> GrpoRecipe:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -60,13 +61,7 @@ def values(stage: str, pack: Path, **changes: Any) -> dict[str, Any]:
     }
     if stage == "sft":
         recipe["data"] = {"length": 192, "functions": str(pack), "workers": 0}
-    for name, value in changes.items():
-        *parents, last = name.split("__")
-        place = recipe
-        for parent in parents:
-            place = place.setdefault(parent, {})
-        place[last] = value
-    return recipe
+    return changed(recipe, changes)
 
 
 SHAPE = {
@@ -77,6 +72,28 @@ SHAPE = {
     "num_key_value_heads": 2,
     "max_position_embeddings": 512,
 }
+
+
+def changed(recipe: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """A recipe with other values, by dotted key with __ for dots."""
+    for name, value in changes.items():
+        *parents, last = name.split("__")
+        place = recipe
+        for parent in parents:
+            place = place.setdefault(parent, {})
+        place[last] = value
+    return recipe
+
+
+def run(
+    stage: str, pack: Path, out: Path, on_step: Callable[[dict[str, Any]], None] | None = None, **changes: Any
+) -> int:
+    """Run a stage on the processor; its exit code."""
+    from training.recipe import build
+    from training.stages.recipe import StageRecipe
+    from training.stages.stage import run_stage
+
+    return run_stage(build(StageRecipe, values(stage, pack, **changes)), out, "cpu", on_step=on_step)
 
 
 def write_recipe(path: Path, recipe: dict[str, Any]) -> Path:

@@ -17,7 +17,7 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("accelerate")
 
-from small import SHAPE, make_pack, values, write_recipe  # noqa: E402
+from small import SHAPE, make_pack, run, values, write_recipe  # noqa: E402
 
 from model_runtime.models.dream import DreamModel  # noqa: E402
 from model_runtime.protocol import DiffillError  # noqa: E402
@@ -25,25 +25,8 @@ from training.corpus.tokenizer import train_tokenizer  # noqa: E402
 from training.errors import TrainingError, memory_told  # noqa: E402
 from training.recipe import build  # noqa: E402
 from training.stages.recipe import StageRecipe  # noqa: E402
-from training.stages.stage import run_stage  # noqa: E402
 
 ROOT = Path(__file__).parent.parent.parent
-
-
-def run(stage, pack, out, on_step=None, **changes):
-    return run_stage(build(StageRecipe, values(stage, pack, **changes)), out, "cpu", on_step=on_step)
-
-
-@pytest.fixture(scope="module")
-def pack(tmp_path_factory):
-    return make_pack(tmp_path_factory.mktemp("data") / "pack")
-
-
-@pytest.fixture(scope="module")
-def causal(tmp_path_factory, pack):
-    out = tmp_path_factory.mktemp("base") / "run"
-    run("base", pack, out, shape=SHAPE, tokenizer=str(pack))
-    return out
 
 
 def checkpoints(out: Path) -> list[str]:

@@ -12,7 +12,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("accelerate")
 
 from grpo_small import UNSAFE, make_model, make_task_file, recipe, values  # noqa: E402
-from safetensors.torch import load_file  # noqa: E402
+from killing import Killed, kill_at, same_weights  # noqa: E402
 from small import write_recipe  # noqa: E402
 
 from model_runtime.cli import main as diffill  # noqa: E402
@@ -26,10 +26,6 @@ from training.stages.command import RECIPES  # noqa: E402
 from training.stages.grpo import run_grpo  # noqa: E402
 
 CLOCK = ("seconds", "seconds_per_step", "tokens_per_s")
-
-
-class Killed(BaseException):
-    """Stands for the end of the process."""
 
 
 @pytest.fixture(scope="module")
@@ -46,23 +42,6 @@ def log(out: Path) -> list[dict]:
     """The log without what depends on the clock."""
     records = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
     return [{key: value for key, value in record.items() if key not in CLOCK} for record in records]
-
-
-def weights(out: Path) -> dict:
-    return load_file(sorted((out / "checkpoints").glob("step-*"))[-1] / "model.safetensors")
-
-
-def same_weights(one: Path, other: Path) -> bool:
-    a, b = weights(one), weights(other)
-    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
-
-
-def kill_at(step):
-    def on_step(record):
-        if record["step"] == step:
-            raise Killed
-
-    return on_step
 
 
 @pytest.fixture(scope="module")

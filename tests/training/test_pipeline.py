@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from small import SHAPE, make_pack, values
+from small import SHAPE, run
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("accelerate")
@@ -22,18 +22,8 @@ from training.recipe import build  # noqa: E402
 from training.run import rate_at  # noqa: E402
 from training.stages.command import RECIPES, find_recipe, read_stage  # noqa: E402
 from training.stages.recipe import Data, Schedule, Shape, StageRecipe  # noqa: E402
-from training.stages.stage import run_stage  # noqa: E402
 
 STAGES = ("base", "adapt", "midtrain", "sft")
-
-
-@pytest.fixture(scope="module")
-def pack(tmp_path_factory):
-    return make_pack(tmp_path_factory.mktemp("data") / "pack")
-
-
-def run(stage, pack, out, on_step=None, **changes):
-    return run_stage(build(StageRecipe, values(stage, pack, **changes)), out, "cpu", on_step=on_step)
 
 
 def log(out: Path) -> list[dict]:

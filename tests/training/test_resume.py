@@ -16,7 +16,8 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("accelerate")
 
-from small import SHAPE, make_pack, values, write_recipe  # noqa: E402
+from killing import Killed, kill_at, same_weights, weights  # noqa: E402
+from small import SHAPE, run, values, write_recipe  # noqa: E402
 
 from model_runtime.protocol import DiffillError  # noqa: E402
 from training.recipe import build  # noqa: E402
@@ -27,50 +28,10 @@ KEPT = ("step", "tokens", "loss", "nats", "norm", "rate", "opened", "scores")
 ROOT = Path(__file__).parent.parent.parent
 
 
-class Killed(BaseException):
-    """Stands for the end of the process: nothing is saved on the way out."""
-
-
-@pytest.fixture(scope="module")
-def pack(tmp_path_factory):
-    return make_pack(tmp_path_factory.mktemp("data") / "pack")
-
-
-@pytest.fixture(scope="module")
-def causal(tmp_path_factory, pack):
-    """The folder of a run of the stage base."""
-    out = tmp_path_factory.mktemp("base") / "run"
-    run("base", pack, out, shape=SHAPE, tokenizer=str(pack))
-    return out
-
-
-def run(stage, pack, out, on_step=None, **changes):
-    return run_stage(build(StageRecipe, values(stage, pack, **changes)), out, "cpu", on_step=on_step)
-
-
 def figures(out: Path) -> list[dict]:
     """The log without what depends on the clock."""
     records = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
     return [{key: record[key] for key in KEPT if key in record} for record in records]
-
-
-def kill_at(step):
-    def on_step(record):
-        if record["step"] == step:
-            raise Killed
-
-    return on_step
-
-
-def weights(out: Path) -> dict:
-    from safetensors.torch import load_file
-
-    return load_file(sorted((out / "checkpoints").iterdir())[-1] / "model.safetensors")
-
-
-def same_weights(a: Path, b: Path) -> bool:
-    one, other = weights(a), weights(b)
-    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
 SETTINGS = {

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 torch = pytest.importorskip("torch")
 
-from small import make_pack, module  # noqa: E402
+from small import module  # noqa: E402
 
 from model_runtime.models.tokenizer import TextTokenizer  # noqa: E402
 from training.conversations import Exchange, documented_functions, exchange_of, lay_out  # noqa: E402
@@ -62,11 +62,6 @@ def test_a_mixture_switches_at_its_steps_and_keeps_its_shares():
     assert {source for source, _ in rows[1000:1500]} == {"b"}
     assert 0.4 < [source for source, _ in rows[1500:]].count("a") / 1500 < 0.6
     assert len(set(rows)) == 3000  # a source goes on where it was, across phases
-
-
-@pytest.fixture(scope="module")
-def pack(tmp_path_factory):
-    return make_pack(tmp_path_factory.mktemp("data") / "pack")
 
 
 @pytest.mark.parametrize("bos", [None, 7])
