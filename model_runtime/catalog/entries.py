@@ -1,7 +1,7 @@
 """Models that have a name: where they come from, under which licence, how much memory they need.
 
 Revisions are commits of the repositories on the Hugging Face hub, as public evaluations of these checkpoints recorded
-them; None where none was recorded, and then what is fetched is the newest, its revision noted beside it. Hashes are not
+them; with None, what is fetched is the newest, its revision noted beside it. Hashes are not
 listed here: the hub tells those of the pinned revision, and they are checked and kept.
 """
 
@@ -86,16 +86,16 @@ ENTRIES = (
         "05334cb9faaf763692dcf9d8737c642be2b2a6ae", **QWEN_7B, use="rewrites by instruction",
     ),
     Entry(
-        "diffucoder-7b-base", "DiffuCoder 7B Base", "apple/DiffuCoder-7B-Base", "DiffuCoder", APPLE, None, **QWEN_7B,
-        use="fills holes; research only",
+        "diffucoder-7b-base", "DiffuCoder 7B Base", "apple/DiffuCoder-7B-Base", "DiffuCoder", APPLE,
+        "a2c33054cbe99b9ab7af074f09b1d13943157ff1", **QWEN_7B, use="fills holes; research only",
     ),
     Entry(
         "diffucoder-7b-instruct", "DiffuCoder 7B Instruct", "apple/DiffuCoder-7B-Instruct", "DiffuCoder Instruct",
-        APPLE, None, **QWEN_7B, use="rewrites by instruction; research only",
+        APPLE, "4fdd4580064ca5d11808069ce78f88d068753c96", **QWEN_7B, use="rewrites by instruction; research only",
     ),
     Entry(
         "diffucoder-7b-cpgrpo", "DiffuCoder 7B cpGRPO", "apple/DiffuCoder-7B-cpGRPO", "DiffuCoder Instruct", APPLE,
-        None, **QWEN_7B, use="rewrites by instruction; research only",
+        "98bc42bfd871eeec92fd0a8439ab34f75b405204", **QWEN_7B, use="rewrites by instruction; research only",
     ),
     Entry(
         "open-dcoder-0.5b", "Open-dCoder 0.5B", "fredzzp/open-dcoder-0.5B", "Open-dCoder", None,
@@ -104,7 +104,8 @@ ENTRIES = (
     ),
     Entry(
         "stable-diffcoder-8b-instruct", "Stable-DiffCoder 8B Instruct", "ByteDance-Seed/Stable-DiffCoder-8B-Instruct",
-        "Stable-DiffCoder", MIT, None, parameters=8.25e9, tables=1.271e9, size=16.5e9, use="rewrites by instruction",
+        "Stable-DiffCoder", MIT, "10cdaf9b486f1cf0273ad968459dbe2d21a1482a",
+        parameters=8.25e9, tables=1.271e9, size=16.5e9, use="rewrites by instruction",
     ),
     Entry(
         "llada-8b-base", "LLaDA 8B Base", "GSAI-ML/LLaDA-8B-Base", "LLaDA", MIT,
