@@ -74,10 +74,12 @@ def follow(
     settings = Settings(request, f"fixed:{length}", request.temperature, deadline, cancel, rng)
     encoded = time.perf_counter()
     line_ends = tokenizer.line_ends
+    # of an answer in blocks all but the prompt is computed anew, which is exact: its settled tokens see no later block
+    keep_settled = request.cache == "on" and facts.block_length is None
+    cache: ContextCache | None = None
     while True:
-        masks = next_masks(answer, length, facts.block_length)
-        add_masks(answer.hole, masks)
-        cache = ContextCache(backend, answer.canvas, request.cache != "off", keep_settled=request.cache == "on")
+        add_masks(answer.hole, next_masks(answer, length, facts.block_length))
+        cache = cache or ContextCache(backend, answer.canvas, request.cache != "off", keep_settled=keep_settled)
         for _ in denoise(backend, cache, answer.canvas, permitted, settings, answer.outcome, line_ends):
             if request.frames:
                 step, left = answer.outcome.steps, answer.canvas.masked()

@@ -110,8 +110,12 @@ def test_a_model_that_sees_nothing_behind_a_hole_fills_none(qwen):
         engine.fill(FillRequest(text="x = \n", holes=[(4, 4)]))
 
 
-def test_answers_in_blocks_end_where_they_end(qwen):
-    """Block after block, each to a multiple of four positions, and none behind the one that ends the answer."""
+@pytest.mark.parametrize("cache", ["on", "context", "off"])
+def test_answers_in_blocks_end_where_they_end(qwen, cache):
+    """Block after block, each to a multiple of four positions, and none behind the one that ends the answer.
+
+    The prompt is computed once for all of them, unless that is not wanted.
+    """
     engine = engine_of(qwen, "", block_length=4, shift=False)
     code = qwen.encode("return math.pi\n```\n")
     script = iter([*code, qwen.id_of("<|im_end|>")])
@@ -122,8 +126,11 @@ def test_answers_in_blocks_end_where_they_end(qwen):
             return super().row_of_batch(window, b)
 
     engine.backend = Blocks(lambda step, shown: [], rest=code[0], facts=engine.facts)
-    assert rewritten(engine) == FILE.replace("3 * self.r", "math.pi")
-    lengths = {window.positions_BW.max() + 1 for window in engine.backend.windows}
+    assert rewritten(engine, cache=cache) == FILE.replace("3 * self.r", "math.pi")
+    windows = engine.backend.windows
+    whole = [window for window in windows if window.positions_BW.min() == 0]
+    assert len(whole) == (len(windows) if cache == "off" else 1)
+    lengths = {window.positions_BW.max() + 1 for window in windows}
     assert all(length % 4 == 0 for length in lengths)
     assert len(lengths) <= len(code) // 4 + 2
 
