@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 import struct
 import sys
 from collections.abc import Callable, Sequence
@@ -14,6 +15,7 @@ from model_runtime.daemon.pipe import pack
 from model_runtime.daemon.starting import HOME
 
 LAST_WORDS_S = 5.0
+LOG = logging.getLogger("diffill.process")
 COMMAND = (sys.executable, "-m", "model_runtime.daemon.worker")
 
 
@@ -79,10 +81,16 @@ class WorkerProcess:
     ) -> None:
         """Hand on every message until the process ends."""
         assert process.stdout is not None
-        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+        try:
             while True:
                 (size,) = struct.unpack(">I", await process.stdout.readexactly(4))
                 on_message(json.loads(await process.stdout.readexactly(size)))
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        except Exception as error:  # of another version: the package was replaced while the daemon ran
+            LOG.error("worker %d says what means nothing here: %s", process.pid, type(error).__name__)
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
         try:
             # no kill yet: asyncio's would reap a process that has just died, and its exit code would be lost
             code = await asyncio.wait_for(process.wait(), LAST_WORDS_S)

@@ -248,12 +248,12 @@ class Scheduler:
             if job.on_frame is not None and not job.done:
                 job.on_frame(message["frame"])
             return
+        result = None if "error" in message else from_json(FillResult, message["result"], "result")
         del self._running[job.number]
-        if "error" in message:
+        if result is None:
             LOG.warning("job %d: %s error", job.number, message["error"])
             self._fail(job, error_of(message))
         else:
-            result = from_json(FillResult, message["result"], "result")
             self.last = {"end": result.end, "steps": result.steps, "timing_ms": result.timing_ms}
             total = result.timing_ms.get("total", 0.0)
             LOG.info("job %d: %s after %d steps and %.0f ms", job.number, result.end, result.steps, total)

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import signal
+import sys
 
 import pytest
 from serving import fake_process, run
@@ -142,6 +143,32 @@ def test_errors_of_the_model_leave_the_worker_alive_and_no_text_in_the_log(caplo
     scene(play)
     assert "the model failed: KeyError" in caplog.text
     assert "hunter2" not in caplog.text
+
+
+ANOTHER_VERSION = """
+import sys
+from model_runtime.daemon.pipe import pack, receive_one
+while (told := receive_one(sys.stdin.buffer)) is not None:
+    say = {"loaded": 1.0} if told["do"] == "load" else ANSWER
+    sys.stdout.buffer.write(pack({"job": told["job"], **say}))
+    sys.stdout.buffer.flush()
+"""
+
+
+@pytest.mark.parametrize("answer", ['{"result": {"what": "we do not know"}}', '{"answer": "ok"}'])
+def test_a_worker_that_speaks_otherwise_has_died_and_nobody_waits_for_it(answer):
+    """Of another version: the package was replaced while the daemon ran."""
+
+    async def whole():
+        script = ANOTHER_VERSION.replace("ANSWER", answer)
+        scheduler = Scheduler(make_worker=lambda: WorkerProcess((sys.executable, "-c", script)))
+        try:
+            with pytest.raises(RpcError, match="the model process died"):
+                await scheduler.submit(request(), (1, None)).answer
+        finally:
+            await scheduler.close()
+
+    run(whole(), 20.0)
 
 
 def test_unloading_ends_the_process():
