@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 End = Literal["complete", "deadline", "cancelled", "superseded", "max_tokens", "empty"]
 SAMPLERS = ("threshold", "maskgit_plus", "topk_margin", "entropy", "origin")
+TOO_LARGE = 2**63
 Span = tuple[int, int]
 
 
@@ -66,6 +67,9 @@ class Options:
             raise RequestError(f"cache is on, context or off, not {self.cache!r}")
         if self.expert not in ("on", "off"):
             raise RequestError(f"expert is on or off, not {self.expert!r}")
+        for name in ("max_tokens", "max_lines", "steps", "alternatives", "top_k", "seed", "deadline_ms"):
+            if (getattr(self, name) or 0) >= TOO_LARGE:  # infinity is, too, which JSON cannot say
+                raise RequestError(f"{name} is far too large a number")
         for name, low in (
             ("max_tokens", 1),
             ("max_lines", 1),

@@ -183,6 +183,16 @@ def test_what_cannot_be_read_gets_one_sentence(editor, uri, method, params):
     assert editor.all_heard("window/showMessage") == []
 
 
+@pytest.mark.parametrize("options", [{"steps": 10**401}, {"seed": 10**401}, {"deadlineMs": float("inf")}], ids=list)
+def test_numbers_that_the_daemon_would_not_read_are_refused_here(editor, uri, options):
+    """It could not say whose request that was, and nobody would answer it."""
+    editor.open(uri, "x = 1\n")
+    params = {"textDocument": {"uri": uri}, "ranges": [empty_range(0, 0)], "options": options}
+    with pytest.raises(RequestFailed, match="is far too large a number"):
+        editor.ask("diffill/fill", params)
+    assert editor.ask("diffill/status")["state"] != "working"
+
+
 def test_an_excluded_file_is_never_filled(editor, tmp_path):
     secret = (tmp_path / ".env").as_uri()
     editor.open(secret, "TOKEN=\n", "shellscript")
