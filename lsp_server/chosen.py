@@ -7,6 +7,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 from lsprotocol import types
+from pygls.exceptions import JsonRpcException
 from pygls.lsp.server import LanguageServer
 
 from lsp_server.requests import Tell
@@ -68,7 +69,10 @@ async def with_bar(server: LanguageServer, title: str, work: Coroutine[Any, Any,
     if not (window and window.work_done_progress):
         return await work
     token = f"diffill-{uuid.uuid4()}"
-    await server.work_done_progress.create_async(token)
+    try:
+        await server.work_done_progress.create_async(token)
+    except JsonRpcException:  # it can, and will not
+        return await work
     return await with_progress(server.work_done_progress, token, title, work)
 
 

@@ -115,7 +115,10 @@ class Editor:
                     answer.set_result(message["result"])
                 continue
             if "id" in message:
-                self.send({"id": message["id"], "result": self._result(message)})
+                try:
+                    self.send({"id": message["id"], "result": self._result(message)})
+                except RequestFailed as refused:
+                    self.send({"id": message["id"], "error": {"code": refused.code, "message": refused.message}})
             self.heard.put(message)
 
     def _result(self, message: dict[str, Any]) -> Any:

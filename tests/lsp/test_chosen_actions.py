@@ -118,6 +118,27 @@ def test_the_progress_bars_button_stops_a_command(start, uri):
     assert editor.all_heard("workspace/applyEdit") == []
 
 
+def test_an_editor_that_wants_no_bar_now_gets_its_edit(start, uri):
+    editor, answers = start("vscode"), Editor._result
+
+    def refuse(message):
+        if message["method"] == "window/workDoneProgress/create":
+            raise RequestFailed({"code": -32603, "message": "no bars here"})
+        return answers(editor, message)
+
+    editor._result = refuse
+    edits = []
+    for number, text in enumerate(SKETCHES):
+        editor.open(f"{uri}.{number}.py", text)
+        params = {"command": "diffill.fillHoles", "arguments": [{"uri": f"{uri}.{number}.py"}]}
+        try:
+            edits.append(editor.ask("workspace/executeCommand", params))
+        except RequestFailed as failed:
+            if failed.data is None or failed.data["reason"] not in ("filtered", "empty"):
+                raise
+    assert edits
+
+
 def test_an_editor_whose_answer_cannot_be_read_gets_an_error_not_silence(start, uri):
     editor = start("vscode")
     editor._result = lambda message: [] if message["method"] == "workspace/configuration" else None
