@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 from model_runtime.catalog import store
@@ -17,12 +18,13 @@ def find_model(name: str | Path) -> Path:
         return EMBEDDED
     if isinstance(name, str) and store.stored(name) is not None:
         return store.model_folder(name)
-    folder = Path(name).expanduser()
-    if folder.is_dir():
-        return folder
+    with contextlib.suppress(OSError, RuntimeError):  # a name too long for the system, a home that nobody has
+        folder = Path(name).expanduser()
+        if folder.is_dir():
+            return folder
     if name in BY_NAME:
         raise ModelError(f"{name} is not on this machine: diffill models pull {name} fetches it")
     raise ModelError(
-        f"there is no model {str(name)!r}: give embedded, a name that diffill models list shows, "
+        f"there is no model {str(name)[:200]!r}: give embedded, a name that diffill models list shows, "
         "or a folder with a config.json"
     )

@@ -109,6 +109,8 @@ def test_list_names_the_embedded_model_first(folder, monkeypatch, tmp_path, caps
 
 def test_what_is_no_model_is_one_sentence(folder, tmp_path, capsys):
     assert "there is no model 'nonesuch'" in refused(capsys, "info", "nonesuch")
+    assert "there is no model 'xxx" in refused(capsys, "info", "x" * 5000)
+    assert "there is no model '~nobody" in refused(capsys, "info", "~nobody-of-this-name/model")
     (tmp_path / "empty").mkdir()
     assert "has no config.json" in refused(capsys, "info", tmp_path / "empty")
     assert "there is no model" in refused(capsys, "info", folder / "config.json")
