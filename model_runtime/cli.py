@@ -96,6 +96,9 @@ def report_errors(run: Callable[[], int], debug: bool = False) -> int:
         drop_output()
         if debug:
             traceback.print_exc()
+        if isinstance(error, OSError) and error.strerror and error.filename:  # of a file that the user named
+            print(f"diffill: {error.strerror}: {str(error.filename)[:200]}", file=sys.stderr)
+            return 2
         told = " ".join(str(error).split())[:200]
         hint = "" if debug else "; --debug shows where, for a bug report"
         print(f"diffill: a fault of its own: {type(error).__name__}: {told}{hint}", file=sys.stderr)

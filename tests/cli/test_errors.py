@@ -49,3 +49,10 @@ def test_a_fault_of_our_own_is_one_sentence_too(monkeypatch, capsys):
     monkeypatch.setenv("DIFFILL_DEBUG", "1")
     assert main(["models", "list"]) == 3
     assert "Traceback" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["models import NAME", "models convert embedded --out NAME", "serve --audit NAME"])
+def test_a_name_that_the_system_does_not_take_is_one_sentence(command, capsys, tmp_path, monkeypatch):
+    monkeypatch.setenv("DIFFILL_RUNTIME_DIR", str(tmp_path))
+    assert main(command.replace("NAME", str(tmp_path / ("x" * 300))).split()) == 2
+    assert "File name too long" in sentence(capsys)
