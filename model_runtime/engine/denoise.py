@@ -38,6 +38,7 @@ class Settings:
     cancel: Cancel | None
     rng: np.random.Generator
     expert: CountedExpert | None = None
+    block: int | None = None  # cells of a hole that are settled before any behind them is
 
 
 @dataclass
@@ -121,6 +122,11 @@ def denoise(
             return
         steps_left = None if options.steps is None else max(1, options.steps - outcome.steps)
         layout = lay_out(canvas, facts)
+        if settings.block is not None:
+            everything = len(layout.masked)
+            layout.masked = in_turn(layout, canvas, settings.block)
+            if steps_left is not None:  # the share of this block
+                steps_left = max(1, round(steps_left * len(layout.masked) / everything))
         lines = [line_for(hole, settings, bans, steps_left == 1) for hole in canvas.holes]
         bias_CV, bias_rows = bans.for_cells([(cell, lines[n]) for _, n, cell in layout.masked])
         candidates = cache.step([layout], bias_CV, [bias_rows])
@@ -159,6 +165,15 @@ def denoise(
         yield
     if any(hole.wanted_more for hole in canvas.holes):
         outcome.end = "max_tokens"
+
+
+def in_turn(layout: Layout, canvas: Canvas, block: int) -> list[tuple[int, int, Cell]]:
+    """The masked cells of each hole's first block with any: semi-autoregressive decoding (LLaDA, arXiv 2502.09992)."""
+    due: set[int] = set()
+    for hole in canvas.holes:
+        first = next((n for n, cell in enumerate(hole.cells) if cell.token is None), len(hole.cells))
+        due |= {id(cell) for cell in hole.cells[: (first // block + 1) * block]}
+    return [masked for masked in layout.masked if id(masked[2]) in due]
 
 
 def out_of_time(settings: Settings) -> End | None:

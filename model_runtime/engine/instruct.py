@@ -1,7 +1,7 @@
 """A rewrite by instruction: the model answers a prompt, and the code in its answer takes the place of the range.
 
 All of the answer is masked at once and denoised, as the models were trained; one whose rows see no later block
-(Stable-DiffCoder) gets block after block. Tokens that end an answer may be chosen here, and what follows the first of
+(Stable-DiffCoder) gets block after block, and LLaDA settles block after block. Tokens that end an answer may be chosen here, and what follows the first of
 them is left out.
 """
 
@@ -71,7 +71,9 @@ def follow(
     answer = Answer(Canvas([prompt, []], [Hole(*request.range)]), Outcome())
     deadline = None if request.deadline_ms is None else start + request.deadline_ms / 1000
     rng = np.random.default_rng(request.seed)
-    settings = Settings(request, f"fixed:{length}", request.temperature, deadline, cancel, rng)
+    settings = Settings(
+        request, f"fixed:{length}", request.temperature, deadline, cancel, rng, block=facts.reveal_block
+    )
     encoded = time.perf_counter()
     line_ends = tokenizer.line_ends
     # of an answer in blocks all but the prompt is computed anew, which is exact: its settled tokens see no later block
@@ -84,6 +86,8 @@ def follow(
             if request.frames:
                 step, left = answer.outcome.steps, answer.canvas.masked()
                 yield Frame(step, step + left, [shown(answer, tokenizer, ends, request)])
+            if settled_to_end(answer.hole, ends):
+                break
         written = len(answer.hole.cells)
         if answer.outcome.end != "complete" or ended(answer.hole, ends) is not None or written >= length:
             break
@@ -132,6 +136,12 @@ def next_masks(answer: Answer, length: int, block: int | None) -> int:
 def ended(hole: Hole, ends: list[int]) -> int | None:
     """The number of the first cell that ends the answer."""
     return next((n for n, cell in enumerate(hole.cells) if cell.token in ends), None)
+
+
+def settled_to_end(hole: Hole, ends: list[int]) -> bool:
+    """Whether the answer has ended and nothing before its end is masked: what is masked behind it does not count."""
+    end = ended(hole, ends)
+    return end is not None and all(cell.token is not None for cell in hole.cells[:end])
 
 
 def until_end(answer: Answer, ends: list[int]) -> Hole:

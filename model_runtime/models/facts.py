@@ -39,6 +39,7 @@ class ModelFacts:
     infills: bool = True  # trained to fill holes; else to complete prompts
     chat: str | None = None  # the prompt format of an instruct model: a name of engine/chat.py
     block_length: int | None = None  # rows see their own block of positions and those before it, nothing behind
+    reveal_block: int | None = None  # tokens of an answer are revealed block after block of so many
 
 
 def whole(value: Any) -> TypeGuard[int]:

@@ -49,6 +49,7 @@ class Family:
     instruct: str = "instruct"  # a pattern of the names of checkpoints that follow instructions
     chat: str = "chatml"
     block_length: int | None = None
+    reveal_block: int | None = None
     start_masks: int = 16
     published: str = "entropy, temperature 0.2, top-p 0.95, one token a step"  # decoding, as its authors recommend
 
@@ -89,7 +90,7 @@ FAMILIES = (
     ),
     Family(
         name="LLaDA", named=r"llada", model_type="llada", layout="llada", mask="<|mdm_mask|>", bos="<|startoftext|>",
-        eos="<|endoftext|>", pad="<|endoftext|>", context=4096, mask_id=126336, shift=False, chat="llada",
+        eos="<|endoftext|>", pad="<|endoftext|>", context=4096, mask_id=126336, shift=False, chat="llada", reveal_block=32,
         published="low confidence in blocks of 32, temperature 0",
     ),
 )  # fmt: skip
@@ -212,6 +213,7 @@ def read_facts(folder: Path) -> ModelFacts:
         infills=family.infills and not instruct,
         chat=chat_format(folder, family, instruct, ours, spellings),
         block_length=family.block_length,
+        reveal_block=family.reveal_block,
     )
 
 

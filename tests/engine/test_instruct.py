@@ -135,6 +135,49 @@ def test_answers_in_blocks_end_where_they_end(qwen, cache):
     assert len(lengths) <= len(code) // 4 + 2
 
 
+@pytest.mark.parametrize("block", [4, None])
+def test_a_block_is_settled_before_the_next_is_asked_for(qwen, block):
+    """LLaDA's order: all of the answer is masked from the start, and what is surer further right waits.
+
+    What is masked behind the answer's end is not waited for.
+    """
+    engine = engine_of(qwen, "", reveal_block=block, shift=False)
+    code = [*qwen.encode("return math.pi\n```\n"), qwen.id_of("<|im_end|>")]
+    prompt = []
+
+    def script(step, shown):
+        masks = [n for n, token in enumerate(shown) if token == engine.facts.mask_id]
+        prompt.append(masks[0])  # in the first step, the number of the prompt's tokens
+        cells = [n - prompt[0] for n in masks]
+        due = [n for n in cells if block is None or n // block == cells[0] // block]
+        return [{code[min(n, len(code) - 1)]: 0.6 + 0.1 * (n % 4) if block else 0.9 - 0.001 * n} for n in due]
+
+    engine.backend = ScriptedBackend(script, rest=code[0], facts=engine.facts)
+    request = RewriteRequest(
+        text=FILE, range=RANGE, instruction="use math.pi", path="circle.py", sampler="maskgit_plus", cache="off"
+    )
+    result = engine.rewrite(request)
+    assert apply_fills(FILE, result.holes) == FILE.replace("3 * self.r", "math.pi")
+    asked = [window.rows_BR.shape[1] for window in engine.backend.windows]
+    if block is None:
+        assert result.steps == len(code) < asked[0]
+    else:
+        assert set(asked) == {1, 2, 3, 4}
+        assert result.steps == -(-len(code) // 4) * 4
+
+
+def test_steps_are_shared_among_blocks(qwen):
+    engine = engine_of(qwen, "", reveal_block=4, shift=False)
+    code = qwen.encode("return math.pi")[0]
+    engine.backend = ScriptedBackend(lambda step, shown: [], rest=code, facts=engine.facts)
+    request = RewriteRequest(
+        text=FILE, range=RANGE, instruction="x", sampler="maskgit_plus", cache="off", steps=20, max_tokens=8
+    )
+    result = engine.rewrite(request)
+    first = engine.backend.windows[0].ids_BW[0]
+    assert ((first == engine.facts.mask_id).sum(), result.steps) == (40, 20)
+
+
 def test_a_range_that_is_too_long_is_one_sentence(qwen):
     with pytest.raises(RequestError, match="too long for the model"):
         rewritten(engine_of(qwen, "x", context_length=200), FILE * 30, (0, len(FILE) * 20))
