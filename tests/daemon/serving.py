@@ -25,6 +25,12 @@ def run(coroutine, seconds: float = 60.0):
     return asyncio.run(asyncio.wait_for(coroutine, seconds))
 
 
+async def until(condition) -> None:
+    """Let the event loop run until something is so; what hangs fails by the time limit of `run`."""
+    while not condition():
+        await asyncio.sleep(0)
+
+
 def fake_process() -> WorkerProcess:
     """The real worker process, with a model that needs no weights."""
     return WorkerProcess(FAKE_COMMAND)

@@ -10,7 +10,7 @@ import tracemalloc
 import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
-from serving import TOKEN, dial, run, serving
+from serving import TOKEN, dial, run, serving, until
 
 from model_runtime.daemon.connection import Limits
 from model_runtime.daemon.listening import listen
@@ -30,12 +30,6 @@ async def asking(**options):
         httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", headers=BEARER, timeout=30, trust_env=False) as client,
     ):
         yield daemon, client
-
-
-async def turn(condition):
-    """Let the event loop run until something is so; what hangs fails by the time limit of `run`."""
-    while not condition():
-        await asyncio.sleep(0)
 
 
 def events(answer: httpx.Response) -> list:
@@ -72,7 +66,7 @@ def test_an_infill_of_no_tokens_loads_the_model_and_answers_at_once():
         async with asking() as (daemon, client):
             body = {"input_extra": [], "prompt": "", "n_predict": 0, "t_max_predict_ms": 1, "response_fields": [""]}
             assert (await client.post("/infill", json=body)).json() == {}
-            await turn(lambda: daemon.status()["model"]["state"] == "ready")
+            await until(lambda: daemon.status()["model"]["state"] == "ready")
             assert daemon.status()["answered"] == dict.fromkeys(daemon.status()["answered"], 0)
 
     run(scene())
@@ -162,10 +156,10 @@ def test_who_hangs_up_stops_the_model_within_a_step(path, streaming):
             _, writer = await asyncio.open_connection("127.0.0.1", client.base_url.port)
             head = f"POST {path} HTTP/1.1\r\nHost: x\r\nX-Api-Key: {TOKEN}\r\nContent-Length: {len(body)}\r\n\r\n"
             writer.write(head.encode() + body)
-            await turn(lambda: daemon.status()["queue"]["running"])
+            await until(lambda: daemon.status()["queue"]["running"])
             writer.close()
-            await turn(lambda: daemon.status()["answered"]["cancelled"])
-            await turn(lambda: not daemon.status()["queue"]["running"])
+            await until(lambda: daemon.status()["answered"]["cancelled"])
+            await until(lambda: not daemon.status()["queue"]["running"])
             last = daemon.status()["last"]
             assert (last["end"], last["steps"] <= 1) == ("cancelled", True)
             assert (await client.post("/infill", json={"input_prefix": "b"})).json()["content"] == "ok"
@@ -325,12 +319,12 @@ def test_more_requests_than_can_be_borne_are_sent_away():
     async def scene():
         async with asking(limits=Limits(requests=2)) as (daemon, client):
             held = [asyncio.create_task(client.post("/infill", json=HOLD)) for _ in range(2)]
-            await turn(lambda: sum(daemon.status()["queue"].values()) == 2)
+            await until(lambda: sum(daemon.status()["queue"].values()) == 2)
             refused = await client.get("/v1/models")
             assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
             for task in held:
                 task.cancel()
-            await turn(lambda: daemon.status()["answered"]["cancelled"] == 2)
+            await until(lambda: daemon.status()["answered"]["cancelled"] == 2)
             assert (await client.get("/v1/models")).status_code == 200
 
     run(scene())

@@ -6,8 +6,8 @@ import asyncio
 import json
 
 import pytest
+from puppet import PuppetWorker
 from serving import TOKEN, run, serving
-from test_scheduler import PuppetWorker
 
 from model_runtime.protocol import Frame, FrameHole, to_json
 
@@ -61,11 +61,6 @@ async def begin(daemon) -> Puppet:
     await loading
     daemon.scheduler.policy = "expand"
     return Puppet.made[-1]
-
-
-@pytest.fixture(autouse=True)
-def workers():
-    PuppetWorker.made = []
 
 
 def test_text_is_sent_as_soon_as_it_is_settled_from_the_left():

@@ -10,7 +10,7 @@ import stat
 import httpx
 import openai
 import pytest
-from serving import TOKEN, dial, run, serving
+from serving import TOKEN, dial, run, serving, until
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from model_runtime.client import RpcError, RuntimeDown, connect
@@ -67,11 +67,6 @@ async def holding(client):
     fill = asyncio.create_task(client.fill(HOLD, lambda frame: running.set()))
     await running.wait()
     return fill
-
-
-async def turn(condition):
-    while not condition():
-        await asyncio.sleep(0)
 
 
 def test_a_named_token_fills_and_may_not_end_the_server_or_choose_its_model(team, tmp_path):
@@ -174,9 +169,9 @@ def test_tokens_take_turns_however_many_windows_one_has(team):
             fill = await holding(connections[0])
 
             waiting = [asyncio.create_task(client.fill(PLAIN)) for client in (*connections[:2], connections[0])]
-            await turn(lambda: daemon.status()["queue"]["waiting"] == 3)
+            await until(lambda: daemon.status()["queue"]["waiting"] == 3)
             waiting.append(asyncio.create_task(connections[2].fill(PLAIN)))
-            await turn(lambda: daemon.status()["queue"]["waiting"] == 4)
+            await until(lambda: daemon.status()["queue"]["waiting"] == 4)
             fill.cancel()
             await asyncio.gather(*waiting)
             order = [line["token"] for line in team.lines("fill") if line["end"] == "complete"]
@@ -199,7 +194,7 @@ def test_a_revoked_token_ends_its_connections_at_the_next_word(team):
             assert (await web.get("/v1/models")).status_code == 401
             with pytest.raises(RuntimeDown, match="the token is missing or wrong"):
                 await connect(server=server(port, ann))
-            await turn(lambda: daemon.status()["clients"] == 0)
+            await until(lambda: daemon.status()["clients"] == 0)
 
     run(scene())
 
@@ -307,9 +302,9 @@ def test_an_end_lets_running_fills_end_and_nothing_new_begin(team):
         ):
             fill = await holding(client)
             waits = asyncio.create_task(client.fill(PLAIN))
-            await turn(lambda: daemon.status()["queue"]["waiting"] == 1)
+            await until(lambda: daemon.status()["queue"]["waiting"] == 1)
             stopping = asyncio.create_task(daemon.stop())
-            await turn(lambda: daemon._door.closing)
+            await until(lambda: daemon._door.closing)
             with pytest.raises(RpcError, match="stopping") as caught:
                 await client.fill(PLAIN)
             assert caught.value.code == STOPPING
