@@ -58,6 +58,13 @@ def start_server(tmp_path_factory, extensions) -> Iterator[Callable[..., Any]]:
         yield start
 
 
+@pytest.fixture(scope="module")
+def start_for_module(tmp_path_factory, extensions) -> Iterator[Callable[..., Any]]:
+    """The same for the tests of one file."""
+    with servers(tmp_path_factory, extensions) as start:
+        yield start
+
+
 @pytest.fixture(scope="session")
 def server(tmp_path_factory, extensions) -> Iterator[Any]:
     """The code-server that most tests share."""

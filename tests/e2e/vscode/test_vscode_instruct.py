@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
+import signal
 import sys
 from pathlib import Path
 
 import pytest
-from codeserver import wait_until
+from codeserver import children, wait_until
+from editor import PATIENCE, Editor
 from playwright.sync_api import expect
 from previewed import Preview
 
@@ -24,16 +28,42 @@ ROWS = ".quick-input-list .monaco-list-row"
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """A model that answers every instruction with ANSWER, and at some seeds with OTHER."""
-    return instructed(tmp_path_factory.mktemp("instructed"), ANSWER, OTHER)
+def following(start_for_module, tmp_path_factory):
+    """A server with a model that answers every instruction with ANSWER, and at some seeds with OTHER."""
+    model = str(instructed(tmp_path_factory.mktemp("instructed"), ANSWER, OTHER))
+    server = start_for_module(diffill__model=model)
+    have_loaded(server, model)
+    return server
 
 
 @pytest.fixture
-def follower(start_server, open_window, folder):
-    """A window with that model, and a file in it with the cursor in a function's body."""
-    window = open_window(start_server(diffill__model=str(folder)), {FILE: TEXT})
-    return window.open(FILE, 2, 5).ready()
+def follower(following, open_window):
+    """A window of it, and a file in it with the cursor in a function's body."""
+    return open_window(following, {FILE: TEXT}).open(FILE, 2, 5).ready()
+
+
+def have_loaded(server, model):
+    """Have the daemon of a server load a model: with torch that takes longer than a page may."""
+    editor = Editor("vscode", server.environment, settings={"model": model})
+    uri = "file:///asked/before.py"
+    editor.open(uri, TEXT)
+    asked = editor.start("diffill/instructions", {"textDocument": {"uri": uri}})[1]
+    assert asked.result(5 * PATIENCE) == {"instructions": True}
+    editor.close()
+
+
+@contextlib.contextmanager
+def held(server):
+    """The model's process stands still: an answer that takes as long as a test wants."""
+    workers = children(server.daemon()["pid"])
+    assert workers
+    for worker in workers:
+        os.kill(worker, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for worker in workers:
+            os.kill(worker, signal.SIGCONT)
 
 
 def box(window, title):
@@ -93,7 +123,7 @@ def test_an_instruction_is_followed_accepted_and_undone(follower):
     assert follower.on_disk(FILE).decode() == TEXT
 
 
-def test_other_draws_another_instruction_and_cancelling(follower):
+def test_other_draws_and_another_instruction(follower):
     select_body(follower)
     preview = instruct(follower, "make it shorter")
     note = ""
@@ -115,23 +145,33 @@ def test_other_draws_another_instruction_and_cancelling(follower):
     preview.wait_closed(FILE)
     assert follower.on_disk(FILE).decode() == TEXT
 
-    follower.write("long.py", "".join(f"def area{n}(width, height):\n{BODY}\n\n" for n in range(60)))
-    follower.show("long.py")
-    follower.press("Control+a", "Control+.")
+
+def test_the_light_bulb_asks_and_who_cancels_need_not_wait(follower):
+    follower.run("Diffill: Rewrite by Instruction")
+    box(follower, "Rewrite by instruction")  # the server was asked, so it knows that the model follows instructions
+    follower.press("Escape")
+    follower.focus(FILE)
+    select_body(follower)
+    follower.press("Control+.")
     offered = follower.page.locator(".action-widget").get_by_text("Rewrite selection by instruction…")
     offered.first.wait_for()
     follower.shot("light bulb")
     offered.first.click()
-    box(follower, "Rewrite by instruction").fill("forget it")
-    follower.press("Enter")
-    notice = follower.notice("Rewriting: “forget it”")
-    notice.wait_for()
-    follower.shot("at work")
-    notice.get_by_role("button", name="Cancel").click()
-    expect(preview.tab).to_have_count(0)
-    expect(notice).to_have_count(0)
+    asking = box(follower, "Rewrite by instruction")
+    with held(follower.server):
+        asking.fill("forget it")
+        follower.press("Enter")
+        notice = follower.notice("Rewriting: “forget it”")
+        preview = Preview(follower)
+        preview.tab.wait_for()
+        follower.shot("at work")
+        notice.get_by_role("button", name="Cancel").click()
+        preview.wait_closed(FILE)
+        expect(notice).to_have_count(0)
+    follower.shot("cancelled")
     expect(follower.page.locator(".tab.dirty")).to_have_count(0)
-    follower.wait_state("ready")
+    assert follower.on_disk(FILE).decode() == TEXT
+    instruct(follower, "now do it")  # the model is free again
 
 
 def test_a_model_that_follows_none_says_who_does(window):
