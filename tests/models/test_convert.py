@@ -21,7 +21,7 @@ pytest.importorskip("onnx")
 
 from safetensors.torch import load_file, save_file  # noqa: E402
 from synthetic import checkpoint  # noqa: E402
-from test_export import SHAPES, expected_window, random_window  # noqa: E402
+from windows import SHAPES, expected_window, random_window  # noqa: E402
 
 from model_runtime import cli  # noqa: E402
 from model_runtime.backends.onnx import OnnxBackend  # noqa: E402

@@ -12,7 +12,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
 from synthetic import checkpoint  # noqa: E402
-from test_export import expected_window, random_window  # noqa: E402
+from windows import expected_window, random_window  # noqa: E402
 
 from model_runtime import cli  # noqa: E402
 from model_runtime.backends import precision  # noqa: E402
