@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 
-.PHONY: demo test check editors check-extension vsix vsix-light e2e e2e-repeat e2e-tools bench-vscode pictures format bench bench-peers bench-lsp bench-batching cluster-test soak load corpus corpus-archive embedded pipeline evaluate figures figures-pipeline clean
+.PHONY: demo test check editors check-extension vsix vsix-light e2e e2e-repeat e2e-tools bench-vscode pictures format bench bench-peers bench-lsp bench-batching cluster-test soak load corpus corpus-archive embedded embedded-more pipeline evaluate figures figures-pipeline clean
 
 demo: .venv/light
 	$(BIN)/diffill fill examples/inventory.py
@@ -75,6 +75,12 @@ embedded: .venv/dev
 	$(BIN)/python -m training.stages.scratch --recipe training/recipes/embedded/$(RECIPE).yaml --minutes $(MINUTES) --out build/embedded-run
 	$(BIN)/python -m training.counts build/embedded
 	$(BIN)/python -m training.release build/embedded-run
+
+# Go on from the shipped weights; counts and all else are made as above.
+embedded-more: .venv/dev
+	$(BIN)/python -m training.stages.scratch --recipe training/recipes/embedded/more.yaml --minutes $(MINUTES) --from model_runtime/catalog/embedded --out build/embedded-more
+	$(BIN)/python -m training.counts build/embedded
+	$(BIN)/python -m training.release build/embedded-more
 
 # The DiffuCoder pipeline on a small corpus, minutes on two cores. What was done is not done again.
 # The last stage runs what the model wrote, in bubblewrap; UNSAFE=--unsafe-exec where there is none.
