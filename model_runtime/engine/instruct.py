@@ -1,8 +1,8 @@
 """A rewrite by instruction: the model answers a prompt, and the code in its answer takes the place of the range.
 
 All of the answer is masked at once and denoised, as the models were trained; one whose rows see no later block
-(Stable-DiffCoder) gets block after block, and LLaDA settles block after block. Tokens that end an answer may be chosen here, and what follows the first of
-them is left out.
+(Stable-DiffCoder) gets block after block, and LLaDA settles block after block. Tokens that end an answer may be chosen
+here, and what follows the first of them is left out.
 """
 
 from __future__ import annotations

@@ -90,8 +90,8 @@ FAMILIES = (
     ),
     Family(
         name="LLaDA", named=r"llada", model_type="llada", layout="llada", mask="<|mdm_mask|>", bos="<|startoftext|>",
-        eos="<|endoftext|>", pad="<|endoftext|>", context=4096, mask_id=126336, shift=False, chat="llada", reveal_block=32,
-        published="low confidence in blocks of 32, temperature 0",
+        eos="<|endoftext|>", pad="<|endoftext|>", context=4096, mask_id=126336, shift=False, chat="llada",
+        reveal_block=32, published="low confidence in blocks of 32, temperature 0",
     ),
 )  # fmt: skip
 
