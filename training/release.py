@@ -31,7 +31,7 @@ from training.checkpoints import latest_checkpoint
 from training.evaluation.infill import hardware
 from training.gate import fit
 from training.jsonl import read_jsonl
-from training.stages.scratch import Earlier
+from training.stages.carrying import Earlier
 
 GATE_LINES = 900  # validation lines on which the expert's gate is learned
 

@@ -14,7 +14,9 @@ from training.objectives.infill import InfillShape
 from training.objectives.muon import orthogonalise
 from training.release import facts_of_run
 from training.stages import scratch
-from training.stages.scratch import Earlier, Recipe, earlier_of, load_recipe, train
+from training.stages.carrying import Earlier, earlier_of
+from training.stages.infill import Recipe, load_recipe
+from training.stages.scratch import train
 from training.stages.shapes import Trial, choose, speed
 
 RECIPE = Recipe(
