@@ -24,6 +24,7 @@ from model_runtime.protocol import FillRequest, ModelError, RequestError  # noqa
 
 TOGETHER = 4
 PLAN = deploying.Plan(least=2, most=2, cpus=0.5, together=TOGETHER)
+DONE = ("complete", "empty")  # by itself; the model may have nothing to add
 NAMES = ("area", "width", "height", "total", "count", "price", "items", "store", "index", "value", "first", "other")
 
 
@@ -102,13 +103,13 @@ def test_a_cancel_a_deadline_and_frames_reach_the_replicas(cluster):
     async def play(scheduler):
         frames = []
         framed = scheduler.submit(request(1, frames=True), (1, None), on_frame=frames.append)
-        assert (await framed.answer).end == "complete"
+        assert (await framed.answer).end in DONE
         assert len(frames) == (await framed.answer).steps
         late = scheduler.submit(request(2, deadline_ms=1.0), (2, None))
         assert (await late.answer).end == "deadline"
         jobs = [scheduler.submit(request(n), (n, None)) for n in range(3)]
         scheduler.cancel(jobs[1])
-        assert (await jobs[0].answer).end == (await jobs[2].answer).end == "complete"
+        assert {(await jobs[n].answer).end for n in (0, 2)} <= set(DONE)
         assert jobs[1].answer.cancelled()
         with pytest.raises(RequestError):
             await scheduler.submit(request(1, length="fixed:x"), (1, None)).answer
@@ -123,7 +124,7 @@ def test_a_model_is_replaced_while_fills_run_and_none_is_lost(cluster):
         served = 0
         while not rolling.done():
             jobs = [scheduler.submit(request(n), (n, None)) for n in range(2)]
-            assert all(end == "complete" for _, end, _ in await answers(jobs))
+            assert all(end in DONE for _, end, _ in await answers(jobs))
             served += len(jobs)
         await rolling
         assert served
