@@ -48,9 +48,8 @@ class Options:
     alternatives: int = 1
     seed: int = 0
     deadline_ms: float | None = None
-    cache: Literal["on", "context", "off"] = (
-        "on"  # keys and values that stay: context and settled tokens, context, none
-    )
+    # whose keys and values stay within a fill: those of context and settled tokens, of context, of none
+    cache: Literal["on", "context", "off"] = "on"
     expert: Literal["on", "off"] = "on"  # counted n-grams mixed into the candidates, where the model has them
     language: str | None = None  # none: from the path
     path: str | None = None

@@ -39,14 +39,14 @@ def counts_alone(expert: Expert, engine: Engine, learned_on: Sequence[HoldoutHol
     return dataclasses.replace(expert, gate=gate, end=np.where(OF_NETWORK, 0.0, learn_end(seen)))
 
 
-def fill_all(way: str, options: argparse.Namespace, count: int, learn: int) -> list[tuple[bool, float, bool]]:
+def fill_all(way: str, options: argparse.Namespace) -> list[tuple[bool, float, bool]]:
     """Whether each fill is exact, how similar it is, and whether the file parses with it."""
     engine = Engine.load(options.model, threads=options.threads)
-    holes = reporting.read_holes(options, count, "line")
+    holes = reporting.read_holes(options, options.count, "line")
     if way == "counts":
         if engine.expert is None:
             raise ValueError(f"{engine.facts.name} has no counts")
-        learned_on = sample_validation_holes(options.pack, learn, LINES_OF)
+        learned_on = sample_validation_holes(options.pack, options.learn, LINES_OF)
         engine.expert = counts_alone(engine.expert, engine, learned_on)
         search.NETWORK_SUFFIX = 0.0  # this process does nothing else
     rows = []
@@ -72,10 +72,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--learn", type=int, default=300, help="validation lines for the end by the counts alone")
     options = parser.parse_args(arguments)
     try:
-        reporting.read_holes(options, options.count, "line")
         with ProcessPoolExecutor(len(WAYS)) as pool:
-            fill = partial(fill_all, options=options, count=options.count, learn=options.learn)
-            rows = dict(zip(WAYS, pool.map(fill, WAYS), strict=True))
+            rows = dict(zip(WAYS, pool.map(partial(fill_all, options=options), WAYS), strict=True))
     except (ValueError, DiffillError) as error:
         print(error, file=sys.stderr)
         return 2
