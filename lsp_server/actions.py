@@ -85,20 +85,23 @@ def code_actions(
 
     if holes := find_holes(text, language, path=document.name):
         offer(f"Fill {count(holes)} in this file", "fillHoles.file", FILL_HOLES, None)
+    function = enclosing_function(text, language, start) if asked and language else None
+    name = "" if function is None else function.name.rpartition(".")[2]
+    block = asked and enclosing_block(text, language, start) is not None
     if text[start:end].strip():
         if within := find_holes(text, language, (start, end), document.name):
             offer(f"Fill {count(within)} in the selection", "fillHoles.selection", FILL_HOLES, range_)
-        for name, strength in STRENGTHS.items():
-            offer(f"Regenerate selection ({name})", f"regenerateSelection.{name}", SELECTION, range_, strength)
+        for word, strength in STRENGTHS.items():
+            offer(f"Regenerate selection ({word})", f"regenerateSelection.{word}", SELECTION, range_, strength)
         if instruct:
             offer("Rewrite selection by instruction…", "instruct", SELECTION, range_)
-    elif asked and instruct and language and (function := enclosing_function(text, language, start)):
-        offer(f"Rewrite function {function.name.rpartition('.')[2]} by instruction…", "instruct", FUNCTION, range_)
-    elif asked and instruct and enclosing_block(text, language, start):
+    elif instruct and function:
+        offer(f"Rewrite function {name} by instruction…", "instruct", FUNCTION, range_)
+    elif instruct and block:
         offer("Rewrite block by instruction…", "instruct", BLOCK, range_)
-    if asked and language and (function := enclosing_function(text, language, start)):
-        offer(f"Regenerate function {function.name.rpartition('.')[2]}", "regenerateFunction", FUNCTION, range_)
-    if asked and enclosing_block(text, language, start):
+    if function:
+        offer(f"Regenerate function {name}", "regenerateFunction", FUNCTION, range_)
+    if block:
         offer("Regenerate block", "regenerateBlock", BLOCK, range_)
     return [
         make_action(title, f"{KIND}.{kind}", task, capabilities, instruct if kind == "instruct" else None)
