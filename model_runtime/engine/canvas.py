@@ -71,11 +71,17 @@ class Canvas:
 
 
 def build_canvas(
-    tokenizer: TextTokenizer, facts: ModelFacts, text: str, ranges: list[Span], heal: bool = True
+    tokenizer: TextTokenizer,
+    facts: ModelFacts,
+    text: str,
+    ranges: list[Span],
+    heal: bool = True,
+    open_ends: bool = False,
 ) -> Canvas:
     """The canvas of `text` with empty holes at `ranges` (sorted, disjoint), cut to the model's window.
 
-    Cells are added by the length policy; healed edges have theirs already.
+    Cells are added by the length policy; healed edges have theirs already. With `open_ends`, a hole's end is healed in
+    the midst of a word only: a bracket that the editor closed need not share a token with what will stand before it.
     """
     line_end = "\r\n" if text.count("\r\n") * 2 > text.count("\n") else "\n"
     if line_end == "\r\n":
@@ -89,7 +95,7 @@ def build_canvas(
     for n, ((start, end), given) in enumerate(zip(plain_ranges, ranges, strict=True)):
         latest = plain_ranges[n + 1][0] if n + 1 < len(ranges) else len(text)
         head = head_to_heal(tokenizer, text, start, end, earliest) if heal else 0
-        tail = tail_to_heal(tokenizer, text, end, latest) if heal else 0
+        tail = tail_to_heal(tokenizer, text, end, latest, words=open_ends) if heal else 0
         hole = Hole(*given)
         if head:
             add_known(tokenizer, hole, text[start - head : start], first=True)

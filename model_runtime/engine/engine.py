@@ -35,6 +35,7 @@ from model_runtime.engine.lengths import (
 )
 from model_runtime.engine.rewrite import parts_to_rewrite
 from model_runtime.engine.syntax import language_of
+from model_runtime.engine.turns import in_turn
 from model_runtime.models.families import read_facts
 from model_runtime.models.tokenizer import TextTokenizer
 from model_runtime.protocol import (
@@ -105,7 +106,7 @@ class Engine:
         return self.facts.chat is not None
 
     def fill(self, request: FillRequest | RewriteRequest, cancel: Cancel | None = None, draft: str = "") -> FillResult:
-        """Fill every hole of the request, all in one canvas; RequestError if the request cannot be served."""
+        """Fill every hole of the request; RequestError if the request cannot be served."""
         for message in self.stream(request, cancel, draft):
             if isinstance(message, FillResult):
                 return message
@@ -134,24 +135,29 @@ class Engine:
             yield from follow(self.backend, self.tokenizer, self.bans, request, cancel, self._load_ms)
             return
         if self.facts.block_length is not None:
-            raise RequestError(
-                f"{self.facts.name} completes prompts and cannot fill holes: it sees no text behind them"
-            )
+            told = "completes prompts and cannot fill holes: it sees no text behind them"
+            raise RequestError(f"{self.facts.name} {told}")
         starts: list[int] | None = None
         if isinstance(request, RewriteRequest):
             holes, starts = parts_to_rewrite(self.backend, self.tokenizer, self.bans, request, self.kept)
             shared = {field.name: getattr(request, field.name) for field in fields(Options)}
             request = FillRequest(**shared, text=request.text, holes=holes)
         policy = resolve_policy(request.length, self.facts)
-        empty = build_canvas(self.tokenizer, self.facts, request.text, request.holes)
+        if policy == "search" and (draft or starts or not searchable(request)):
+            policy = "expand"
+        search = policy == "search"
+        if search and len(request.holes) > 1:
+            yield from in_turn(request, lambda one: self.stream(one, cancel))
+            return
+        empty = build_canvas(self.tokenizer, self.facts, request.text, request.holes, open_ends=search)
+        if search and empty.holes[0].tail:  # what must stand at its end is known
+            policy = "expand"
         deadline = None if request.deadline_ms is None else start + request.deadline_ms / 1000
 
         def stop() -> bool:
             late = deadline is not None and time.perf_counter() >= deadline
             return late or (cancel is not None and cancel.is_set())
 
-        if policy == "search" and (draft or starts or not searchable(request, empty)):
-            policy = "expand"
         cache, lengths = self._first_look(empty, policy, request, starts, stop)
         rng = np.random.default_rng(request.seed)
         settings = Settings(request, policy, 0.0, deadline, cancel, rng, self.counted(request))
@@ -228,10 +234,10 @@ class Engine:
         return [by_holes[id(holes)] for holes in ordered]
 
 
-def searchable(request: FillRequest, empty: Canvas) -> bool:
-    """Whether the hole can be searched: one hole, nothing known at its end, and no wish for another way of decoding."""
+def searchable(request: FillRequest) -> bool:
+    """Whether holes can be searched: no wish for another way of decoding, nor for several answers of several holes."""
     plain = request.sampler == "threshold" and request.steps is None and request.temperature == 0
-    return plain and len(empty.holes) == 1 and not empty.holes[0].tail
+    return plain and (len(request.holes) == 1 or request.alternatives == 1)
 
 
 def with_masks(empty: Canvas, length: int) -> Canvas:

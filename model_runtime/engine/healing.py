@@ -49,7 +49,7 @@ def head_to_heal(tokenizer: TextTokenizer, text: str, start: int, end: int, earl
     if tokenizer.joins_blanks and last in " \t" and before[-2:-1] in (" ", "\t", "\n", ""):
         return 1  # of indentation, the last blank belongs to the word that follows
     lone_space = last == " " and not before[-2:-1].isspace() and len(before) > 1
-    open_word = start == end and (last.isalnum() or last == "_")
+    open_word = start == end and is_word(last)
     # where words and what stands before them share tokens (" return", ".append"), anything may go on
     open_token = tokenizer.joins_blanks and start == end
     if not (lone_space or open_word or open_token):
@@ -62,8 +62,8 @@ def head_to_heal(tokenizer: TextTokenizer, text: str, start: int, end: int, earl
     return len(piece) if before.endswith(piece) else 0
 
 
-def tail_to_heal(tokenizer: TextTokenizer, text: str, end: int, latest: int) -> int:
-    """How many characters after the hole's end belong to a token that the hole's end cuts.
+def tail_to_heal(tokenizer: TextTokenizer, text: str, end: int, latest: int, words: bool = False) -> int:
+    """How many characters after the hole's end belong to a token that the hole's end cuts; of `words` only, if so.
 
     Where tokens end in newlines (Qwen2's "):\\n"), those behind a hole that ends with its line belong to the hole's
     last token: left outside, they would be written twice.
@@ -71,7 +71,14 @@ def tail_to_heal(tokenizer: TextTokenizer, text: str, end: int, latest: int) -> 
     if tokenizer.joins_line_ends and text[end : end + 1] == "\n" and end < latest:
         run = len(text[end:latest]) - len(text[end:latest].lstrip("\n"))
         return run if tokenizer.ending_with(b"\n" * run) else 1
+    if words and not (is_word(text[end - 1 : end]) and is_word(text[end : end + 1])):
+        return 0
     cut = straddling_token(tokenizer, text, end)
     if cut is None or cut[1] > latest or "\n" in text[end : cut[1]]:
         return 0
     return cut[1] - end
+
+
+def is_word(character: str) -> bool:
+    """Whether a character may be part of a word of code."""
+    return character.isalnum() or character == "_"

@@ -2,7 +2,8 @@
 
 A file that is being written seldom parses as a whole. So the block around the hole is tried first, under a header of
 its own, then the blocks around that, then the statement at the margin. A stretch tells if something can stand in the
-hole such that it parses; where none does, nothing is known of any fill.
+hole such that it parses. Some things that are commonly left out are tried beforehand; where none of them fits, the
+first fill that does fit anywhere shows which stretch tells, and until then nothing is known for certain.
 """
 
 from __future__ import annotations
@@ -12,10 +13,11 @@ import re
 import warnings
 from collections.abc import Iterator
 
-# what may stand in a hole: a statement, a header, a piece of an expression, of an argument list, the end of one, …
+# what may stand in a hole, the most frequent first: a piece of an expression, a statement, a header, the end of one, …
 PROBES = (
-    *("pass", "if x:", "x,", "x", "x(", "x)", ")", "x):", "else:", "try:", "except x:", "@x", "def x(", "def x():"),
-    *("x=x,", "x: x,", "]", "}", "=x,", "x = [", ") -> x:", "for x in x", "if x in (", "class x:"),
+    *("pass", "x", "x,", "x(", "if x:", "x:", "@x", "for x in x", "x)", "x(x, x", "if", "x):", "x =", "try", "x = ["),
+    *("def x(", "else:", "if x in (", "x.", "=x,", "try:", "except x:", ")", "]", "}", "x=x,", "x: x,", "def x():"),
+    *("class x:", "def", "in x", ") -> x:", "for x in", "finally", "else", "import x", "x import", ", x", "= x"),
 )
 # how a header may end that has been begun; its block may still be missing
 ENDS = (":", "():", "x():", "x:", "x in x:", " in x:", " as x:", "x):", ") as x:")
@@ -27,8 +29,11 @@ HEADERS = {
 }
 HEADER = re.compile(r":\s*(#.*)?$")
 WORD = re.compile(rf"(?:{'|'.join(HEADERS)})\b")
+ALONE = re.compile(r"(if|while|for|with|def|class|async|match)\b")  # headers that need nothing before them
 OUTERMOST = re.compile(r"(?!else\b|elif\b|except\b|finally\b)[\w@]")  # a line at the margin that begins a statement
 MOST_LINES = 400  # of a stretch that is parsed again and again
+PROBED_LINES = 3000  # of all probes of a stretch: the longer it is, the fewer are tried
+OPEN_LINES = 150  # of all stretches together that fills are tried in while none is known to tell
 
 
 def parses(text: str) -> bool:
@@ -53,20 +58,25 @@ class Judge:
         following = next((line for line in after.split("\n") if line.strip()), "")
         # how deep the code goes on below; nothing may stand behind the hole in its line
         self._below = None if rest.strip() else indentation(following)
-        probes = (*PROBES, *(f"{end}\n{self._margin} pass" for end in ENDS if self._begun and self._below is not None))
-        self._stretch = next((pair for pair in stretches(prefix, suffix) if tells(*pair, probes)), None)
+        probes = (*(f"{end}\n{self._margin} pass" for end in ENDS if self._begun and self._below is not None), *PROBES)
+        around = list(stretches(prefix, suffix))
+        self._stretch = next((pair for pair in around if tells(*pair, probes)), None)
+        self._untried = short(around) if self._stretch is None else []
         self._known: dict[str, bool] = {}
         self._headers = tuple(word for word, whole in HEADERS.items() if self._fits(whole))
         if self._line.strip() or self._fits("pass") or self._fits("x") or self._fits("x,"):
             self._headers = ()  # something else may stand here, too
 
+    @property
+    def certain(self) -> bool:
+        """Whether what is not accepted cannot be right."""
+        return self._stretch is not None
+
     def accepts(self, fill: str, whole: bool = False) -> bool:
-        """Whether Python parses with `fill` in the hole, a lone `#` aside; true where that cannot be told.
+        """Whether Python parses with `fill` in the hole, a lone `#` aside; once true, the judge is certain.
 
         Unless the fill must be `whole`, a header may lack its block where that is still to be written.
         """
-        if self._stretch is None:
-            return True
         return fill.strip() != "#" and (self._fits(fill) or (not whole and self._opens(fill)))
 
     def _opens(self, fill: str) -> bool:
@@ -85,18 +95,31 @@ class Judge:
         return not self._headers or any(word.startswith(text) or text.startswith(word) for word in self._headers)
 
     def _fits(self, fill: str) -> bool:
-        if self._stretch is None:
-            return True
         if fill not in self._known:
-            self._known[fill] = parses(fill.join(self._stretch))
+            tried = [self._stretch] if self._stretch is not None else self._untried
+            found = next((pair for pair in tried if parses(fill.join(pair))), None)
+            self._known[fill] = found is not None
+            self._stretch = self._stretch or found
         return self._known[fill]
+
+
+def short(around: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Those stretches, from the first, that have no more than OPEN_LINES together."""
+    kept, left = [], OPEN_LINES
+    for before, after in around:
+        lines = before.count("\n") + after.count("\n")
+        if lines <= left:
+            kept.append((before, after))
+            left -= lines
+    return kept
 
 
 def tells(before: str, after: str, probes: tuple[str, ...] = PROBES) -> bool:
     """Whether anything could stand between two texts."""
-    if before.count("\n") + after.count("\n") > MOST_LINES:
+    lines = before.count("\n") + after.count("\n") + 1
+    if lines > MOST_LINES:
         return False
-    return any(parses(f"{before}{probe}{after}") for probe in probes)
+    return any(parses(f"{before}{probe}{after}") for probe in probes[: PROBED_LINES // lines])
 
 
 def indentation(line: str) -> int:
@@ -125,6 +148,8 @@ def stretches(prefix: str, suffix: str) -> Iterator[tuple[str, str]]:
     end = ends[nth] if len(ends) > nth else len(after)
     yield "\n".join([*before[starts[-1] :], line]), "\n".join([rest, *after[:end], ""])
     yield prefix, suffix
+    if ALONE.match(line.strip()) and rest.rstrip().endswith(":"):  # a header, whatever is under it
+        yield f"if x:\n{line}" if own else line, f"{rest}\n{line[:own]} pass"
 
 
 def within(line: str, own: int) -> bool:

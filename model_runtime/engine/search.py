@@ -30,6 +30,7 @@ MASKS = 2  # behind what is written
 FINISHED = 8  # texts that are compared at the end
 MARGIN = 2.0  # nats by which a beginning may lie behind the best that is finished
 FAR = 6.0  # the same where nothing finished parses
+DOUBT = 4.0  # the same where nothing is known to parse
 EMPTY = 0.5  # so probable must an empty fill be
 GO_ON = 0.3  # the share of ends, where a line ends behind the hole as it does within, after which the text goes on
 SUFFIX = 12  # tokens behind the hole that a finished text is to predict
@@ -103,10 +104,20 @@ class Search:
                 self.conclude(outcome)
             yield
         if self.live:  # time is up: what there is
-            self.found = sorted(self.finished or self.live, key=lambda it: -it.score)
+            self.found = sorted(self.finished or self.doubtful() or self.live, key=lambda it: -it.score)
+
+    @property
+    def in_doubt(self) -> bool:
+        """Whether it may be the text around the hole that does not parse."""
+        return self.judge is not None and not self.judge.certain
+
+    def doubtful(self) -> list[Hypothesis]:
+        """The likeliest texts that end but do not parse, where that may not be their fault."""
+        return sorted(self.refused, key=lambda it: -it.score)[:FINISHED] if self.in_doubt else []
 
     def conclude(self, outcome: Outcome) -> None:
         """Order what was found, and settle the best in the canvas."""
+        self.finished = self.finished or self.doubtful()
         bar = max((it.score for it in self.finished), default=-math.inf) + FAR
         if any(it.score > bar for it in self.cut):  # what ends was hardly meant to
             self.finished, outcome.end = [], "max_tokens"
@@ -121,11 +132,16 @@ class Search:
         grown: list[Hypothesis] = []
         for hypothesis, (text_V, ending) in zip(self.live, self.look(), strict=True):
             onward = ending * GO_ON if self.may_break(hypothesis) else 0.0
-            if self.judge is not None and not self.judge.accepts(self.text(hypothesis), whole=onward > 0):
+            text = self.text(hypothesis)
+            may_end = ending > (0.0 if text else EMPTY) and not self.at_margin(hypothesis)
+            if self.judge is None or self.judge.accepts(text, whole=onward > 0):
+                if may_end:
+                    self.finished.append(hypothesis.ended(ending))
+            elif self.judge.certain:
                 self.refused.append(hypothesis.ended(ending))
                 ending = 0.0  # more must follow
-            if ending > (0.0 if hypothesis.tokens else EMPTY) and not self.at_margin(hypothesis):
-                self.finished.append(hypothesis.ended(ending))
+            elif may_end:
+                self.refused.append(hypothesis.ended(ending))
             if len(hypothesis.tokens) - (self.head is not None) >= self.settings.options.max_tokens:
                 self.cut.append(hypothesis)
                 continue
@@ -138,7 +154,7 @@ class Search:
         self.finished = sorted(self.finished, key=lambda it: -it.score)[:FINISHED]
         bar = self.finished[0].score - MARGIN if self.finished else -math.inf
         if not self.finished and self.refused:  # something else may parse, but not without end
-            bar = max(it.score for it in self.refused) - FAR
+            bar = max(it.score for it in self.refused) - (DOUBT if self.in_doubt else FAR)
         grown = [it for it in grown if it.score > bar and self.may_go_on(it)]
         self.live = sorted(grown, key=lambda it: -it.score)[:BEAM]
 
@@ -225,7 +241,7 @@ class Search:
 
     def show(self, step: int) -> None:
         """Put into the canvas what all texts share, and behind it the best one's further tokens as guesses."""
-        texts = [*self.live, *self.finished, *self.cut]
+        texts = [*self.live, *self.finished, *self.cut, *self.doubtful()]
         best = max(texts, key=lambda it: it.score)
         columns = zip(*(it.tokens for it in texts), strict=False)
         shared = sum(1 for _ in itertools.takewhile(lambda column: len(set(column)) == 1, columns))

@@ -80,6 +80,11 @@ def test_a_hole_does_not_reach_into_its_neighbours(tokenizer):
     assert tail_to_heal(tokenizer, text, 4, latest=5) == 0
 
 
+def test_an_open_end_is_healed_within_words_only(tokenizer):
+    for text, end, tail in (("print()\n", 6, 0), ("x=print(1)", 5, 2), ("f(10)", 3, 1)):
+        assert tail_to_heal(tokenizer, text, end, len(text), words=True) == tail
+
+
 TEXTS = st.one_of(
     st.lists(
         st.sampled_from(

@@ -112,11 +112,30 @@ def test_an_error_elsewhere_does_not_matter():
 
 
 @pytest.mark.parametrize("text", ["function f(a) {\n    @\n}\n", "a sentence, not code;\n@", "def f(:\n@\n"])
-def test_where_nothing_parses_everything_is_accepted(text):
+def test_where_nothing_parses_nothing_is_certain(text):
     before, _, after = text.partition("@")
     judge = Judge(before, after)
-    assert judge.accepts("x(")
+    assert not judge.accepts("x(")
+    assert not judge.certain
     assert judge.may_begin("x")
+
+
+@pytest.mark.parametrize(
+    ("text", "fill", "others"),
+    [
+        ("def f(a):\n    x = [@ + a), g(a)]\n", "k('n' ", ["k ", "(k(a", "]"]),
+        ("def f(a):\n    @ ValueError(a)\n", "raise", ["f", "if", "a +=="]),
+        ("from .@, b\n", "c import a", ["c", "a, b"]),
+        ("class A:\n    def@:\n" + "        x = 1\n" * 500, " f(self)", [" f", " (self)"]),
+    ],
+)
+def test_a_fill_that_parses_shows_where_to_look(text, fill, others):
+    before, _, after = text.partition("@")
+    judge = Judge(before, after)
+    assert [it for it in others if judge.accepts(it, whole=True)] == []
+    assert judge.accepts(fill, whole=True)
+    assert judge.certain
+    assert [it for it in others if judge.accepts(it, whole=True)] == []
 
 
 def test_what_heads_a_block_is_known_from_its_beginning():
@@ -128,7 +147,10 @@ def test_what_heads_a_block_is_known_from_its_beginning():
 
 def test_long_stretches_are_left_alone(monkeypatch):
     monkeypatch.setattr(python_syntax, "MOST_LINES", 3)
-    assert Judge(*cut(MODULE, "shelf = Shelf()")).accepts("x(")
+    monkeypatch.setattr(python_syntax, "OPEN_LINES", 3)
+    judge = Judge(*cut(MODULE, "shelf = Shelf()"))
+    assert not judge.accepts("x")
+    assert not judge.certain
 
 
 FILES = sorted(Path(ast.__file__).parent.glob("*.py"))[:40]
@@ -148,7 +170,7 @@ def test_what_stood_there_is_always_accepted(data):
     if content in ("", "#"):
         return
     judge = Judge(text[:start], text[end:])
-    assert judge.accepts(content)
+    assert judge.accepts(content) or not judge.certain
     assert all(judge.may_begin(content[:n]) for n in range(len(content)))
 
 

@@ -133,8 +133,22 @@ def test_what_cannot_be_searched_is_expanded(hashed):
     text = "value = 1\n"
     plain = {"text": text, "holes": [(8, 9)]}
     assert hashed.fill(FillRequest(**plain)).holes[0].length_policy == "search"
-    for changes in ({"holes": [(0, 5), (8, 9)]}, {"temperature": 1.0}, {"steps": 3}, {"sampler": "entropy"}):
+    for changes in ({"temperature": 1.0}, {"steps": 3}, {"sampler": "entropy"}):
         assert hashed.fill(FillRequest(**plain | changes)).holes[0].length_policy == "expand"
+
+
+def test_a_bracket_behind_the_cursor_does_not_keep_from_searching(hashed):
+    """`()` is one token, but what the editor closed need not be part of the fill's last one."""
+    for text, at in (("print()\n", 6), ("x = [1]\n", 6), ("f(10, )", 6)):
+        assert hashed.fill(FillRequest(text=text, holes=[(at, at)])).holes[0].length_policy == "search"
+
+
+def test_where_the_text_around_may_be_wrong_the_likeliest_is_taken_unless_one_parses(tokenizer, ids):
+    opened, brace, a = ids("("), ids("{"), ids("a")
+    engine = Engine(Chain({ids("="): {opened: 0.6, brace: 0.4}, opened: {a: 1.0}, brace: {a: 1.0}}), tokenizer)
+    for after, expected in (("}", "{a"), ("}]", "(a")):  # no probe fits before either, but a fill may
+        request = FillRequest(text="x=" + after, holes=[(2, 2)], language="python")
+        assert engine.fill(request).holes[0].text == expected
 
 
 def test_search_must_be_trained_for(tokenizer):
