@@ -14,7 +14,8 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from training.corpus.pack import Pack
-from training.objectives.infill import InfillShape, Rows, TokenIds, infill_row, stack_rows
+from training.objectives.infill import InfillShape, Rows, TokenIds, stack_rows
+from training.objectives.layouts import LAYOUTS
 
 
 class InfillBatches(Dataset):
@@ -31,6 +32,9 @@ class InfillBatches(Dataset):
     ):
         self.pack, self.shape, self.ids = pack, shape, ids
         self.batch_size, self.seed = batch_size, seed
+        if shape.layout not in LAYOUTS:
+            raise ValueError(f"a layout of rows is one of {', '.join(LAYOUTS)}, not {shape.layout!r}")
+        self.lay_out = LAYOUTS[shape.layout]
         first, last = documents
         starts, ends = pack.offsets[first:last], pack.offsets[first + 1 : last + 1]
         long_enough = ends - starts >= 32
@@ -45,7 +49,7 @@ class InfillBatches(Dataset):
 
     def __getitem__(self, number: int) -> Rows:
         rng = np.random.default_rng([self.seed, number])
-        rows = [infill_row(self.stretch(rng), self.shape, self.ids, rng) for _ in range(self.batch_size)]
+        rows = [self.lay_out(self.stretch(rng), self.shape, self.ids, rng) for _ in range(self.batch_size)]
         return stack_rows(rows)
 
     def stretch(self, rng: np.random.Generator) -> np.ndarray:

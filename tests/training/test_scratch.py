@@ -100,6 +100,20 @@ def test_weights_that_do_not_fit_are_refused(corpus: Path, tmp_path: Path) -> No
         run(corpus, tmp_path / "other", 0.0, source=first)
 
 
+def test_full_attention_goes_on_from_a_causal_start(corpus: Path, tmp_path: Path) -> None:
+    causal = Recipe(**{**vars(RECIPE), "rows": {"layout": "causal", "row_length": 48, "stretch": 48}})
+    model = {**RECIPE.model, "attention": "full"}
+    full = Recipe(**{**vars(RECIPE), "model": model, "rows": {"layout": "canvas", "row_length": 64, "stretch": 48}})
+    start = train(causal, corpus, tmp_path / "causal", 0.003, "cpu", 0)
+    train(full, corpus, tmp_path / "full", 0.003, "cpu", 0, start)
+    for name, absent in (("causal", "masked_nats"), ("full", "next_nats")):
+        held_out = json.loads((tmp_path / name / "log.jsonl").read_text().splitlines()[-1])["held_out"]
+        assert held_out.pop(absent) == 0
+        assert all(0 < nats < 9 for nats in held_out.values())
+    with pytest.raises(ValueError, match="hanging, canvas, causal"):
+        train(Recipe(**{**vars(RECIPE), "rows": {"layout": "ring"}}), corpus, tmp_path / "ring", 0.0, "cpu", 0)
+
+
 def test_shapes_are_tried_and_the_choice_is_kept(corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     shapes = [{"hidden_size": 8}, {"hidden_size": 24, "num_hidden_layers": 2}]
     recipe = Recipe(**{**vars(RECIPE), "shapes": shapes})

@@ -98,7 +98,8 @@ def hole_costs(engine: Engine, holes: Iterable[HoldoutHole]) -> tuple[list[Cost]
         if known is None:
             continue
         truth, cells = known.truth, known.canvas.holes[0].cells
-        cache = ContextCache(engine.backend, known.canvas, enabled=True)
+        # under full attention cached keys are an approximation
+        cache = ContextCache(engine.backend, known.canvas, enabled=engine.facts.context_blind)
         allowed = [cell.only for cell in cells]
         bias_CV, lines = bans.for_cells([(cell, bans.fixed) for cell in cells])
         layouts = []

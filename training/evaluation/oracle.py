@@ -44,8 +44,8 @@ class Settled:
 class Once(ContextCache):
     """The cache of one context that also remembers the candidates of every canvas it has seen."""
 
-    def __init__(self, backend: Backend, canvas: Canvas):
-        super().__init__(backend, canvas, enabled=True)
+    def __init__(self, backend: Backend, canvas: Canvas, enabled: bool = True):
+        super().__init__(backend, canvas, enabled)
         self._known: dict[Any, Candidates] = {}
 
     def step(self, layouts: list[Layout], bias_CV: np.ndarray, bias_rows: list[list[int]], **extra: Any) -> Candidates:
@@ -121,15 +121,21 @@ def settle(
 
 
 def settle_all(
-    engine: Engine, holes: Iterable[HoldoutHole], settings: Mapping[Any, tuple[FillRequest, float | None]]
+    engine: Engine,
+    holes: Iterable[HoldoutHole],
+    settings: Mapping[Any, tuple[FillRequest, float | None]],
+    cached: bool = True,
 ) -> dict[Any, list[Settled]]:
-    """The fills of every hole under every setting (options, threshold), by the settings' keys."""
+    """The fills of every hole under every setting (options, threshold), by the settings' keys.
+
+    Under full attention cached keys are an approximation; `cached` says whether it is wanted.
+    """
     fills: dict[Any, list[Settled]] = {key: [] for key in settings}
     for hole in holes:
         known = oracle_hole(engine, hole)
         if known is None:
             continue
-        cache = Once(engine.backend, known.canvas)
+        cache = Once(engine.backend, known.canvas, cached)
         at = len(hole.prefix)
         counted = engine.counted(FillRequest(text=hole.prefix + hole.suffix, holes=[(at, at)]))
         expert = OnceExpert(counted) if counted else None

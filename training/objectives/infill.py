@@ -8,7 +8,7 @@ A training row is
 The stretch is causal and carries a next-token loss. Window h starts one token before hole h (with the shift, row i
 predicts token i+1) and sees the stretch up to there, itself, and its own suffix; a suffix is causal within itself.
 This is the very visibility of `visible_from_segments` for one hole, paid for once per stretch instead of once
-per hole. For a model with `full` attention each row holds one canvas and everything sees everything.
+per hole. `layouts.py` has the rows of models with full attention.
 
 Holes are spans as people leave them: the rest of a line, a line, a few lines, any run of tokens; now and then two
 holes with code between. Their tokens are masked with probability t (t = 1 for a share of them, as at the first
@@ -47,6 +47,7 @@ class TokenIds:
 class InfillShape:
     """How long rows are and what holes they carry; probabilities are shares of holes."""
 
+    layout: str = "hanging"  # the others: layouts.py
     row_length: int = 768
     stretch: int = 384
     suffix: int = 128

@@ -143,4 +143,5 @@ def backward(model: DreamModel, rows: Rows, recipe: Recipe, device: str, half: b
         w = recipe.mask_weight
         loss = (next_sum + w * mask_sum) / (next_count + w * mask_weight)
     loss.backward()
-    return loss.detach(), float(next_sum.detach() / next_count), float(mask_sum.detach() / mask_weight)
+    per_next, per_mask = next_sum / next_count.clamp(min=1), mask_sum / mask_weight.clamp(min=1)
+    return loss.detach(), float(per_next.detach()), float(per_mask.detach())
