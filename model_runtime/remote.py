@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 from model_runtime.daemon.addresses import in_url, is_loopback
 from model_runtime.daemon.discovery import TOKEN
 from model_runtime.daemon.tls import client_context
+from model_runtime.home import at_home
 from model_runtime.protocol import RequestError
 
 PORT = 443
@@ -55,7 +56,7 @@ def remote_of(address: Any, token: Any, certificates: Any = None) -> Remote:
     if certificates is not None and (not isinstance(certificates, str | Path) or not str(certificates)):
         raise RequestError("the certificates to trust are the path of a file")
     authority = in_url(host) + ("" if port is None else f":{port}")
-    path = None if certificates is None else Path(certificates).expanduser()
+    path = None if certificates is None else at_home(certificates)
     return Remote(f"{parts.scheme}://{authority}{parts.path or '/'}", token, path)
 
 

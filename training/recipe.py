@@ -14,6 +14,7 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 
 import yaml
 
+from model_runtime.home import at_home
 from model_runtime.protocol import RequestError
 
 Schema = TypeVar("Schema")
@@ -158,7 +159,7 @@ def plain(kind: Any, value: Any, where: str) -> Any:
         except ValueError:
             pass
     elif kind is Path and isinstance(value, str):
-        return Path(value).expanduser()
+        return at_home(value)
     elif kind is str and isinstance(value, int | float) and not isinstance(value, bool):
         return str(value)
     elif type(value) is kind:

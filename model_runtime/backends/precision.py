@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from model_runtime.backends.loading import QUANTIZATIONS, Loading
+from model_runtime.home import at_home
 from model_runtime.models.families import read_config
 from model_runtime.models.weights import Weights, weight_files
 from model_runtime.protocol import ModelError, OutOfMemory, RequestError
@@ -134,7 +135,7 @@ def load_options(folder: Path, quantization: str, loading: Loading, device: torc
     if quantization in ("int8", "nf4") and stored_quantization(folder) is None:
         options["quantization_config"] = quantized(quantization, plain, loading.offload is not None)
     if loading.offload is not None:
-        away = Path(loading.offload).expanduser()
+        away = at_home(loading.offload)
         try:
             away.mkdir(parents=True, exist_ok=True)
         except OSError as error:

@@ -205,7 +205,8 @@ def explained(repository: str, revision: str | None) -> Iterator[None]:
     except ModelError:
         raise
     except Exception as error:
-        if not type(error).__module__.startswith(("http", "huggingface_hub")):
+        of_network = type(error).__module__.startswith(("http", "huggingface_hub"))
+        if not of_network and not isinstance(error, UnicodeError):  # the second: a name that no host can have
             raise
         raise ModelError(
             f"{endpoint()} cannot be reached ({type(error).__name__}): look at the network, "

@@ -19,6 +19,7 @@ from typing import Any
 
 import platformdirs
 
+from model_runtime.home import at_home
 from model_runtime.models.families import MANIFEST
 from model_runtime.protocol import ModelError, RequestError
 
@@ -43,7 +44,7 @@ class Manifest:
 def models_directory() -> Path:
     """Where models are kept: DIFFILL_MODELS_DIR, or the user's data directory."""
     named = os.environ.get("DIFFILL_MODELS_DIR")
-    return Path(named).expanduser() if named else platformdirs.user_data_path("diffill") / "models"
+    return at_home(named) if named else platformdirs.user_data_path("diffill") / "models"
 
 
 def model_folder(name: str) -> Path:

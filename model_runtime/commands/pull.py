@@ -8,13 +8,13 @@ import json
 import sys
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from model_runtime.catalog import store
 from model_runtime.catalog.pull import OnProgress, entry_of, import_folder, pull, slug
 from model_runtime.commands.describing import memories, offered, told_offer
 from model_runtime.commands.machine import readable
+from model_runtime.home import at_home
 from model_runtime.protocol import RequestError
 
 TELL_S = 0.2  # between two lines of progress for a program
@@ -66,7 +66,7 @@ def run_import(args: argparse.Namespace) -> int:
     """Take a folder into the store."""
     from model_runtime.catalog.entries import BY_NAME
 
-    source = Path(args.path).expanduser()
+    source = at_home(args.path)
     name = args.name or slug(source)
     if name in BY_NAME:
         settle_licence(name, args.accept_license)

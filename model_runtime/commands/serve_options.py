@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from model_runtime.backends.loading import add_loading_options
@@ -11,6 +10,7 @@ from model_runtime.commands.options import Parser, real_number, whole_number
 from model_runtime.daemon.accounts import Accounts, default_file
 from model_runtime.daemon.addresses import HOST, is_loopback
 from model_runtime.daemon.tls import PASSPHRASE, Identity
+from model_runtime.home import at_home
 from model_runtime.protocol import RequestError
 
 if TYPE_CHECKING:
@@ -165,14 +165,12 @@ def sharing_of(args: argparse.Namespace) -> Sharing:
 
     identity = None
     if args.tls_certificate is not None:
-        identity = Identity(
-            Path(args.tls_certificate).expanduser().absolute(), Path(args.tls_key).expanduser().absolute()
-        )
+        identity = Identity(at_home(args.tls_certificate).absolute(), at_home(args.tls_key).absolute())
         identity.context()
     tokens = args.tokens or (str(default_file()) if is_shared(args) else None)
     return Sharing(
-        None if tokens is None else Accounts(Path(tokens).expanduser()),
-        None if args.audit is None else Audit(Path(args.audit).expanduser()),
+        None if tokens is None else Accounts(at_home(tokens)),
+        None if args.audit is None else Audit(at_home(args.audit)),
         identity,
         args.behind_proxy,
     )

@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 import json
 from dataclasses import asdict
-from pathlib import Path
 
 from model_runtime.commands.options import Parser, whole_number
 from model_runtime.daemon import accounts
+from model_runtime.home import at_home
 
 EXAMPLES = """\
 examples:
@@ -49,7 +49,7 @@ def make_parser() -> Parser:
 def main(argv: list[str]) -> int:
     """Run `diffill tokens ARGV…` and return the exit code."""
     args = make_parser().parse_args(argv)
-    path = accounts.default_file() if args.file is None else Path(args.file).expanduser()
+    path = accounts.default_file() if args.file is None else at_home(args.file)
     if args.action == "create":
         print(accounts.create(path, args.name, args.per_minute, args.at_once))
     elif args.action == "revoke":

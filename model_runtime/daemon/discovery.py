@@ -20,6 +20,7 @@ from typing import IO, Any
 
 from model_runtime import __version__
 from model_runtime.daemon.validation import from_json
+from model_runtime.home import at_home
 from model_runtime.protocol import DiffillError, RequestError
 
 RUNTIME_FILE, LOG_FILE = "daemon.json", "daemon.log"
@@ -90,7 +91,7 @@ def own_token(file: str | None = None) -> tuple[str, str | None]:
         if file is not None:
             raise RequestError("the token comes from DIFFILL_TOKEN or from --token-file, not from both")
         return given, None
-    token = secrets.token_hex(32) if file is None else token_of_file(Path(file).expanduser())
+    token = secrets.token_hex(32) if file is None else token_of_file(at_home(file))
     return token, token
 
 

@@ -236,7 +236,8 @@ class Engine:
 
 def searchable(request: FillRequest) -> bool:
     """Whether holes can be searched: no wish for another way of decoding, nor for several answers of several holes."""
-    plain = request.sampler == "threshold" and request.steps is None and request.temperature == 0
+    drawn = request.temperature > 0 and (request.top_p is not None or request.top_k is not None)
+    plain = request.sampler == "threshold" and request.steps is None and not drawn
     return plain and (len(request.holes) == 1 or request.alternatives == 1)
 
 

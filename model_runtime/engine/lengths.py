@@ -3,8 +3,9 @@
 - `fixed:N`: N masks, no more and no fewer.
 - `expand`: the model was trained with DreamOn's tokens (arXiv 2602.01326): a mask may become two, or go away. The
   hole starts with a few masks and finds its size while it is denoised.
-- `search`: a single hole of such a model is written from the left by a beam search that also decides where it ends
-  (`search.py`); several holes at once, or a sampler of one's own, fall back to `expand`.
+- `search`: a hole of such a model is written from the left by a beam search that also decides where it ends
+  (`search.py`), several holes one after the other (`turns.py`); a sampler or a number of steps of one's own, and a
+  cursor in the midst of a word, fall back to `expand`.
 - `probe`: for any model, without training, after CAL (arXiv 2602.00476): the first denoising step is taken for many
   lengths at once, as one batch over the same context; the length where the model is surest, against how sure it is at
   that length in general, wins. Then that length, two more, and 1.4 times as many are filled, and the best is taken.

@@ -47,18 +47,18 @@ class Hypothesis:
     score: float = 0.0
     parts: dict[str, float] = field(default_factory=dict)
 
-    def grown(self, token: int, probability: float) -> Hypothesis:
-        """One token longer."""
+    def grown(self, token: int, probability: float, luck: float = 0.0) -> Hypothesis:
+        """One token longer; `luck` is added to the score."""
         return replace(
             self,
             tokens=(*self.tokens, token),
             confidences=(*self.confidences, probability),
-            score=self.score + log(probability),
+            score=self.score + log(probability) + luck,
         )
 
-    def ended(self, probability: float) -> Hypothesis:
+    def ended(self, probability: float, luck: float = 0.0) -> Hypothesis:
         """Finished."""
-        return replace(self, score=self.score + log(probability))
+        return replace(self, score=self.score + log(probability) + luck)
 
 
 def log(probability: float) -> float:
@@ -134,29 +134,36 @@ class Search:
             onward = ending * GO_ON if self.may_break(hypothesis) else 0.0
             text = self.text(hypothesis)
             may_end = ending > (0.0 if text else EMPTY) and not self.at_margin(hypothesis)
+            ended = hypothesis.ended(ending, self.luck())
             if self.judge is None or self.judge.accepts(text, whole=onward > 0):
                 if may_end:
-                    self.finished.append(hypothesis.ended(ending))
+                    self.finished.append(ended)
             elif self.judge.certain:
-                self.refused.append(hypothesis.ended(ending))
+                self.refused.append(ended)
                 ending = 0.0  # more must follow
             elif may_end:
-                self.refused.append(hypothesis.ended(ending))
+                self.refused.append(ended)
             if len(hypothesis.tokens) - (self.head is not None) >= self.settings.options.max_tokens:
                 self.cut.append(hypothesis)
                 continue
             if onward and self.newline is not None:
-                grown.append(hypothesis.grown(self.newline, onward))
+                grown.append(hypothesis.grown(self.newline, onward, self.luck()))
             wide = BEAM if hypothesis.tokens else FIRST
             for token in np.argpartition(-text_V, wide)[:wide].tolist():
                 if text_V[token] > 0:
-                    grown.append(hypothesis.grown(token, (1 - ending) * float(text_V[token])))
+                    grown.append(hypothesis.grown(token, (1 - ending) * float(text_V[token]), self.luck()))
         self.finished = sorted(self.finished, key=lambda it: -it.score)[:FINISHED]
         bar = self.finished[0].score - MARGIN if self.finished else -math.inf
         if not self.finished and self.refused:  # something else may parse, but not without end
             bar = max(it.score for it in self.refused) - (DOUBT if self.in_doubt else FAR)
         grown = [it for it in grown if it.score > bar and self.may_go_on(it)]
         self.live = sorted(grown, key=lambda it: -it.score)[:BEAM]
+
+    def luck(self) -> float:
+        """What a temperature adds to a choice's score: Gumbel noise, by which the best of a step is drawn as by
+        sampling at that temperature (Kool et al., arXiv 1903.06059, keep a beam of such draws)."""
+        temperature = self.settings.options.temperature
+        return temperature * float(self.settings.rng.gumbel()) if temperature else 0.0
 
     def full(self, hypothesis: Hypothesis) -> bool:
         """Whether it has all the lines that it may have."""

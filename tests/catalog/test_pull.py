@@ -165,6 +165,8 @@ def test_a_revision_that_is_gone(hub):
 def test_no_network(hub, monkeypatch):
     hub.close()
     assert "cannot be reached" in told(lambda: pull(NAME))
+    monkeypatch.setenv("HF_ENDPOINT", "http://a..b")  # no name of a host
+    assert "http://a..b cannot be reached" in told(lambda: pull(NAME))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     assert "HF_HUB_OFFLINE is set" in told(lambda: pull(NAME))
 

@@ -56,3 +56,13 @@ def test_a_name_that_the_system_does_not_take_is_one_sentence(command, capsys, t
     monkeypatch.setenv("DIFFILL_RUNTIME_DIR", str(tmp_path))
     assert main(command.replace("NAME", str(tmp_path / ("x" * 300))).split()) == 2
     assert "File name too long" in sentence(capsys)
+
+
+@pytest.mark.parametrize(
+    "command", ["models import PATH", "tokens list --file PATH", "serve --tokens PATH --port 0", "serve --token-file PATH"]
+)
+def test_a_home_that_nobody_has_is_one_sentence(command, capsys, tmp_path, monkeypatch):
+    monkeypatch.setenv("DIFFILL_RUNTIME_DIR", str(tmp_path))
+    monkeypatch.delenv("DIFFILL_TOKEN", raising=False)
+    assert main(command.replace("PATH", "~nobody-of-this-name/file").split()) == 2
+    assert "~nobody-of-this-name/file: there is no home folder of that name" in sentence(capsys)

@@ -67,6 +67,16 @@ def test_several_texts_come_best_first(tokenizer, ids):
     assert [holes[0].confidence for holes in result.alternatives] == pytest.approx([0.3, 0.2])
 
 
+def test_a_temperature_draws_and_a_seed_repeats_the_draw(tokenizer, ids):
+    a, b = ids("a"), ids("b")
+    table = {ids("="): {a: 0.7, b: 0.3}}
+    drawn = [fill(tokenizer, table, temperature=1.0, seed=seed).holes[0] for seed in range(60)]
+    assert 8 <= sum(hole.text == "b" for hole in drawn) <= 30
+    assert {round(hole.confidence, 6) for hole in drawn} == {0.7, 0.3}  # luck is no confidence
+    assert [fill(tokenizer, table, temperature=1.0, seed=seed).holes[0] for seed in range(60)] == drawn
+    assert {fill(tokenizer, table, seed=seed).holes[0].text for seed in range(9)} == {"a"}
+
+
 def test_a_text_without_end_stops_at_the_limit(tokenizer, ids):
     a = ids("a")
     result = fill(tokenizer, {ids("="): {a: 1.0}, a: {a: 1.0}}, max_tokens=5)
@@ -133,7 +143,7 @@ def test_what_cannot_be_searched_is_expanded(hashed):
     text = "value = 1\n"
     plain = {"text": text, "holes": [(8, 9)]}
     assert hashed.fill(FillRequest(**plain)).holes[0].length_policy == "search"
-    for changes in ({"temperature": 1.0}, {"steps": 3}, {"sampler": "entropy"}):
+    for changes in ({"temperature": 1.0, "top_k": 3}, {"steps": 3}, {"sampler": "entropy"}):
         assert hashed.fill(FillRequest(**plain | changes)).holes[0].length_policy == "expand"
 
 

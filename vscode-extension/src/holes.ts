@@ -66,7 +66,7 @@ export class Holes implements vscode.Disposable, vscode.CodeLensProvider {
     this.parts.forEach((part) => part.dispose());
   }
 
-  /** Fill the holes of a file, or of the task's range, in one pass. Asked again for the same text it is another draw. */
+  /** Fill the holes of a file, or of the task's range, in one go. Asked again for the same text it is another draw. */
   async fill(document: vscode.TextDocument, more: Partial<Task> = {}): Promise<void> {
     this.discard();
     const session: Session = { document, holes: [], asked: 0, cancel: new vscode.CancellationTokenSource() };
