@@ -14,7 +14,8 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from training.corpus.pack import Pack
-from training.objectives.infill import InfillShape, Rows, TokenIds, stack_rows
+from training.objectives.holes import InfillShape, TokenIds
+from training.objectives.infill import Rows, stack_rows
 from training.objectives.layouts import LAYOUTS
 
 

@@ -132,17 +132,7 @@ class Search:
         grown: list[Hypothesis] = []
         for hypothesis, (text_V, ending) in zip(self.live, self.look(), strict=True):
             onward = ending * GO_ON if self.may_break(hypothesis) else 0.0
-            text = self.text(hypothesis)
-            may_end = ending > (0.0 if text else EMPTY) and not self.at_margin(hypothesis)
-            ended = hypothesis.ended(ending, self.luck())
-            if self.judge is None or self.judge.accepts(text, whole=onward > 0):
-                if may_end:
-                    self.finished.append(ended)
-            elif self.judge.certain:
-                self.refused.append(ended)
-                ending = 0.0  # more must follow
-            elif may_end:
-                self.refused.append(ended)
+            ending = self.end(hypothesis, ending, whole=onward > 0)
             if len(hypothesis.tokens) - (self.head is not None) >= self.settings.options.max_tokens:
                 self.cut.append(hypothesis)
                 continue
@@ -158,6 +148,21 @@ class Search:
             bar = max(it.score for it in self.refused) - (DOUBT if self.in_doubt else FAR)
         grown = [it for it in grown if it.score > bar and self.may_go_on(it)]
         self.live = sorted(grown, key=lambda it: -it.score)[:BEAM]
+
+    def end(self, hypothesis: Hypothesis, ending: float, whole: bool) -> float:
+        """Take a text that may end as finished, or note that it does not parse; the chance of an end that remains."""
+        text = self.text(hypothesis)
+        may_end = ending > (0.0 if text else EMPTY) and not self.at_margin(hypothesis)
+        ended = hypothesis.ended(ending, self.luck())
+        if self.judge is None or self.judge.accepts(text, whole):
+            if may_end:
+                self.finished.append(ended)
+        elif self.judge.certain:
+            self.refused.append(ended)
+            return 0.0  # more must follow
+        elif may_end:
+            self.refused.append(ended)
+        return ending
 
     def luck(self) -> float:
         """What a temperature adds to a choice's score: Gumbel noise, by which the best of a step is drawn as by

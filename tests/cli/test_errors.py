@@ -59,7 +59,8 @@ def test_a_name_that_the_system_does_not_take_is_one_sentence(command, capsys, t
 
 
 @pytest.mark.parametrize(
-    "command", ["models import PATH", "tokens list --file PATH", "serve --tokens PATH --port 0", "serve --token-file PATH"]
+    "command",
+    ["models import PATH", "tokens list --file PATH", "serve --tokens PATH --port 0", "serve --token-file PATH"],
 )
 def test_a_home_that_nobody_has_is_one_sentence(command, capsys, tmp_path, monkeypatch):
     monkeypatch.setenv("DIFFILL_RUNTIME_DIR", str(tmp_path))

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 torch = pytest.importorskip("torch")
 
-from training.objectives.infill import IGNORE, PAD, InfillShape, TokenIds, stack_rows  # noqa: E402
+from training.objectives.holes import IGNORE, InfillShape, TokenIds, begun_canvas  # noqa: E402
+from training.objectives.infill import PAD, SUFFIX, WINDOW, infill_row, stack_rows  # noqa: E402
 from training.objectives.layouts import canvas_row, causal_row  # noqa: E402
 
 IDS = TokenIds(pad=0, bos=1, mask=2, expand=3, delete=4, newline=5)
@@ -61,3 +62,37 @@ def test_a_causal_row_asks_for_every_next_token(stretch):
     assert rows.next_labels[0, :count].tolist() == [*stretch, IGNORE]
     assert (rows.mask_labels == IGNORE).all()
     assert rows.visible()[0, :count, :count].equal(torch.ones(count, count, dtype=torch.bool).tril())
+
+
+@given(st.lists(st.integers(6, 60), max_size=12).map(np.array), st.integers(0, 1000))
+def test_a_begun_hole_asks_for_what_follows(tokens, seed):
+    shown, labels, weights = begun_canvas(tokens.astype(np.int64), IDS, np.random.default_rng(seed))
+    written = len(shown) - 2
+    assert shown.tolist() == [*tokens[:written], IDS.mask, IDS.mask]
+    assert labels.tolist() == [IGNORE] * written + [*tokens, IDS.delete, IDS.delete][written : written + 2]
+    assert weights[-2] > weights[-1] > 0 == weights[:-2].sum()
+
+
+def test_begun_holes_begin_and_end_anywhere():
+    asked = [begun_canvas(np.array([7, 8]), IDS, np.random.default_rng(n))[1][-2] for n in range(60)]
+    assert set(asked) == {7, 8, IDS.delete}
+
+
+@given(st.lists(st.integers(6, 60), min_size=40, max_size=63).map(np.array), st.integers(0, 200))
+def test_a_hole_hangs_on_its_stretch(stretch, seed):
+    """A window sees the stretch up to its hole, itself and its suffix; what it is asked for stands in the stretch."""
+    shape = InfillShape(row_length=160, stretch=64, suffix=24, max_hole=24, begun=1.0)
+    row = infill_row(stretch, shape, IDS, np.random.default_rng(seed))
+    tokens, visible = np.append(IDS.bos, stretch), stack_rows([row]).visible()[0].numpy()
+    for group in set(row["group"].tolist()) - {0}:
+        own = row["group"] == group
+        window, suffix = (np.flatnonzero(own & (row["kind"] == kind)) for kind in (WINDOW, SUFFIX))
+        start = row["positions"][window[0]] + 1  # of the hole
+        assert (row["ids"][window[:-2]] == tokens[start - 1 : start + len(window) - 3]).all()
+        asked = row["mask_labels"][window[-3]]
+        assert asked in (IDS.delete, tokens[min(start + len(window) - 3, len(tokens) - 1)])
+        seen = np.flatnonzero(visible[window[-3]])
+        before = np.arange(max(0, start - 1))
+        assert set(seen) == {*before, *window, *suffix}
+        if len(suffix):
+            assert row["positions"][suffix[0]] == row["positions"][window[-1]] + 1

@@ -10,7 +10,7 @@ from model_runtime.models.dream import DreamConfig, DreamModel
 from training.corpus.build import build
 from training.corpus.sources import SourceFile
 from training.corpus.tokenizer import load_tokenizer
-from training.objectives.infill import InfillShape
+from training.objectives.holes import InfillShape
 from training.objectives.muon import orthogonalise
 from training.release import facts_of_run
 from training.stages import scratch

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from training.objectives.infill import merge_masks
+from training.objectives.holes import merge_masks
 
 
 @dataclass(frozen=True)

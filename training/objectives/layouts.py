@@ -1,7 +1,7 @@
 """Three ways to lay a stretch of code out as a training row, by the name in a recipe (`InfillShape.layout`).
 
 - `hanging`: a causal stretch with holes that hang on it (`infill.py`), for `context_blind` models.
-- `canvas`: one canvas in which every row sees every other, for models with full attention: holes as `infill.py` draws
+- `canvas`: one canvas in which every row sees every other, for models with full attention: holes as `holes.py` draws
   them, several at once, or, for half of the rows, tokens masked anywhere with probability t ~ U(0, 1), as masked
   diffusion language models are trained (LLaDA, arXiv 2502.09992).
 - `causal`: nothing but the next-token loss, the autoregressive start of a model that is adapted later.
@@ -13,17 +13,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from training.objectives.infill import (
-    IGNORE,
-    PREFIX,
-    InfillShape,
-    RowBuilder,
-    TokenIds,
-    hole_canvas,
-    hole_range,
-    infill_row,
-    put_window,
-)
+from training.objectives.holes import IGNORE, InfillShape, TokenIds, hole_canvas, hole_range
+from training.objectives.infill import PREFIX, RowBuilder, infill_row, put_window
 
 ANYWHERE = 0.5  # share of canvases whose masks lie anywhere
 MOST_HOLES = 4  # of a canvas

@@ -16,7 +16,8 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from model_runtime.models.dream import DreamConfig, DreamModel
-from training.objectives.infill import IGNORE, Rows, TokenIds
+from training.objectives.holes import IGNORE, TokenIds
+from training.objectives.infill import Rows
 from training.objectives.muon import Muon
 
 

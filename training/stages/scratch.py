@@ -26,7 +26,8 @@ from model_runtime.models.dream import DreamModel
 from training.checkpoints import append_json, latest_checkpoint, save_checkpoint
 from training.corpus.pack import load_pack
 from training.data import InfillBatches, batches
-from training.objectives.infill import PAD, InfillShape
+from training.objectives.holes import InfillShape
+from training.objectives.infill import PAD
 from training.stages.carrying import Earlier, carry_on, earlier_of
 from training.stages.infill import (
     Recipe,
