@@ -35,7 +35,7 @@ EMPTY = 0.5  # so probable must an empty fill be
 GO_ON = 0.3  # the share of ends, where a line ends behind the hole as it does within, after which the text goes on
 SUFFIX = 12  # tokens behind the hole that a finished text is to predict
 # what a finished text's score is made of, besides the sum of its log-probabilities
-NETWORK_SUFFIX, COUNTED_SUFFIX, LENGTH = 0.5, 0.3, 0.3
+NETWORK_SUFFIX, COUNTED_SUFFIX, LENGTH = 0.5, 0.3, 0.2
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from model_runtime.engine.canvas import MASK_SHOWN
-from model_runtime.protocol import End, FillRequest, FillResult, Frame, FrameHole, HoleFill
+from model_runtime.protocol import End, FillRequest, FillResult, Frame, FrameHole, HoleFill, TokenInfo
 
 Stream = Callable[[FillRequest], Iterator[Frame | FillResult]]
 
@@ -26,16 +26,16 @@ def in_turn(request: FillRequest, stream_one: Stream) -> Iterator[Frame | FillRe
             done.append(HoleFill(start, end, "", 0.0, "search"))
             continue
         for message in stream_one(alone(request, done, began)):
-            hole = message.holes[0]
-            tokens = [replace(token, step=token.step + steps) for token in hole.tokens]
-            if isinstance(message, Frame):
-                now = FrameHole(hole.text, hole.settled, start, end, tokens)
-                waiting = [FrameHole(MASK_SHOWN, [], *other) for other in request.holes[len(done) + 1 :]]
-                shown = [*map(settled, done), now, *waiting]
-                yield Frame(steps + message.step, steps + message.steps, shown)
-            else:
+            if isinstance(message, FillResult):
                 results.append(message)
-        done.append(replace(results[-1].holes[0], start=start, end=end, tokens=tokens))
+                continue
+            hole = message.holes[0]
+            now = replace(hole, start=start, end=end, tokens=later(hole.tokens, steps))
+            waiting = [FrameHole(MASK_SHOWN, [], *other) for other in request.holes[len(done) + 1 :]]
+            shown = [*map(settled, done), now, *waiting]
+            yield Frame(steps + message.step, steps + message.steps, shown)
+        fill = results[-1].holes[0]
+        done.append(replace(fill, start=start, end=end, tokens=later(fill.tokens, steps)))
         steps += results[-1].steps
     timing = {name: round(sum(one.timing_ms[name] for one in results), 2) for name in results[0].timing_ms}
     timing["load"] = results[0].timing_ms["load"]
@@ -59,6 +59,11 @@ def alone(request: FillRequest, done: list[HoleFill], began: float) -> FillReque
     if left is not None:
         left = max(1.0, left - (time.perf_counter() - began) * 1000)
     return replace(request, text=text + request.text[position:], holes=holes, deadline_ms=left)
+
+
+def later(tokens: list[TokenInfo], steps: int) -> list[TokenInfo]:
+    """The tokens, revealed so many steps later."""
+    return [replace(token, step=token.step + steps) for token in tokens]
 
 
 def settled(fill: HoleFill) -> FrameHole:

@@ -19,7 +19,7 @@ import sys
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from rich.console import Console
@@ -74,7 +74,7 @@ def train_all(out: Path, corpus: Path, minutes: float, at_once: int) -> dict[str
 def searched(engine: Engine, holes: Sequence[HoldoutHole]) -> dict[str, Any]:
     """Exact and similar lines by search; cached keys only where they are exact."""
     exact, similar = [], []
-    cache = "on" if engine.facts.context_blind else "off"
+    cache: Literal["on", "off"] = "on" if engine.facts.context_blind else "off"
     for hole in progress(holes, "searches"):
         at = len(hole.prefix)
         request = FillRequest(
