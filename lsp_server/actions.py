@@ -39,7 +39,7 @@ STRENGTHS = {"light": 0.3, "medium": 0.6, "strong": 1.0}
 KIND = f"{types.CodeActionKind.RefactorRewrite.value}.diffill"
 OPTIONS = types.CodeActionOptions(code_action_kinds=[types.CodeActionKind.RefactorRewrite], resolve_provider=True)
 LEAST_TOKENS, MOST_TOKENS = 128, 1024  # of a rewrite; what the text takes lies between
-OTHER_TEMPERATURE = 0.7  # of draws after the first
+OTHER_TEMPERATURE = 1.0  # of draws after the first
 converter = get_converter()
 
 

@@ -83,7 +83,7 @@ class Search:
         self.cache, self.canvas, self.facts, self.bans, self.settings = cache, canvas, facts, bans, settings
         self.newline, self.text, self.judge = newline, text, judge
         self.head = canvas.holes[0].cells[0].only if canvas.holes[0].head else None
-        self.live = [Hypothesis()]
+        self.live = self.last = [Hypothesis()]  # the beginnings of this step, and of the step before
         self.finished: list[Hypothesis] = []
         self.refused: list[Hypothesis] = []  # they end, but do not parse
         self.cut: list[Hypothesis] = []  # they would go on, but may not
@@ -123,7 +123,7 @@ class Search:
             self.finished, outcome.end = [], "max_tokens"
         # whatever was settled, the ends of the beginnings of then are among those that do not parse
         others = self.cut or [it for it in self.refused if it.tokens[: len(self.settled)] == self.settled]
-        self.found = self.ordered(self.finished) or sorted(others, key=lambda it: -it.score)
+        self.found = self.ordered(self.finished) or sorted(others or self.last, key=lambda it: -it.score)
         best, hole = self.found[0], self.canvas.holes[0]
         hole.cells = write(best, len(best.tokens), hole.cells, outcome.steps)
 
@@ -147,7 +147,7 @@ class Search:
         if not self.finished and self.refused:  # something else may parse, but not without end
             bar = max(it.score for it in self.refused) - (DOUBT if self.in_doubt else FAR)
         grown = [it for it in grown if it.score > bar and self.may_go_on(it)]
-        self.live = sorted(grown, key=lambda it: -it.score)[:BEAM]
+        self.last, self.live = self.live, sorted(grown, key=lambda it: -it.score)[:BEAM]
 
     def end(self, hypothesis: Hypothesis, ending: float, whole: bool) -> float:
         """Take a text that may end as finished, or note that it does not parse; the chance of an end that remains."""

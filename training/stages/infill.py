@@ -142,7 +142,7 @@ def backward(model: DreamModel, rows: Rows, recipe: Recipe, device: str, half: b
     with torch.autocast(device, torch.bfloat16, enabled=half):
         next_sum, next_count, mask_sum, mask_weight = losses(model, rows)
         w = recipe.mask_weight
-        loss = (next_sum + w * mask_sum) / (next_count + w * mask_weight)
+        loss = (next_sum + w * mask_sum) / (next_count + w * mask_weight).clamp(min=1)  # a batch may ask for nothing
     loss.backward()
     per_next, per_mask = next_sum / next_count.clamp(min=1), mask_sum / mask_weight.clamp(min=1)
     return loss.detach(), float(per_next.detach()), float(per_mask.detach())
